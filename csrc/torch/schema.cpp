@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every operator schema of edgeqat, in the order in which data flows: observe, choose, simulate,
+// convert, pack.
+#include <torch/csrc/stable/library.h>
+
+// Granularity is told by axis and group_size:
+//   per tensor   axis=None                 scale.numel() == 1
+//   per channel  axis=k                    scale.shape == [x.size(k)]
+//   per group    axis=k, group_size=g      scale.shape == x.shape with x.size(k) / g at k
+// scale is float32, finite and > 0; zero_point is int32, of scale's shape, in [qmin, qmax].
+// x is float32, float16 or bfloat16; float64 is refused.
+STABLE_TORCH_LIBRARY(edgeqat, m) {
+  // Running minimum and maximum of the finite values; min_val, max_val float32 [1] or
+  // [x.size(axis)], starting at +inf, -inf; count int64 [2] += {1, number of non-finite values}.
+  // averaging=c: the first batch sets the state, then state += c * (batch - state).
+  m.def(
+      "observe_minmax_(Tensor x, Tensor(a!) min_val, Tensor(b!) max_val, Tensor(c!) count, "
+      "float? averaging=None, int? axis=None) -> ()");
+
+  // Element-wise over float32 min_val, max_val of equal shape -> float32 scale, int32 zero_point.
+  m.def(
+      "choose_qparams(Tensor min_val, Tensor max_val, int qmin, int qmax, bool symmetric) "
+      "-> (Tensor scale, Tensor zero_point)");
+
+  // y = (clamp(round_half_even(x / scale) + zero_point, qmin, qmax) - zero_point) * scale, in x's
+  // dtype and with the strides of empty_like(x). mask (bool, x's shape): +0 where False.
+  m.def(
+      "fake_quantize(Tensor x, Tensor scale, Tensor zero_point, int qmin, int qmax, *, "
+      "int? axis=None, SymInt? group_size=None, Tensor? mask=None) -> Tensor");
+
+  // The same y, and bits uint8 [ceil(n / 8)]: bit e % 8 of byte e / 8 tells that element e, counted
+  // in row-major order of x's shape whatever its strides, was in range and not masked out.
+  m.def(
+      "fake_quantize_train(Tensor x, Tensor scale, Tensor zero_point, int qmin, int qmax, *, "
+      "int? axis=None, SymInt? group_size=None, Tensor? mask=None) -> (Tensor y, Tensor bits)");
+
+  // grad where the bit is set, otherwise +0; strides of empty_like(grad).
+  m.def("fake_quantize_backward(Tensor grad, Tensor bits) -> Tensor");
+
+  // Codes: int8 if qmin < 0, otherwise uint8; strides of empty_like(x). NaN gives the zero point.
+  m.def(
+      "quantize(Tensor x, Tensor scale, Tensor zero_point, int qmin, int qmax, *, "
+      "int? axis=None, SymInt? group_size=None) -> Tensor");
+
+  // (codes - zero_point) * scale, float32; strides of empty_like(codes).
+  m.def(
+      "dequantize(Tensor codes, Tensor scale, Tensor zero_point, *, int? axis=None, "
+      "SymInt? group_size=None) -> Tensor");
+
+  // int8 or uint8 codes, row-major, to uint8 [ceil(n * bits / 8)], the first value in the low bits
+  // (layout lsb-first-v1); bits is 2, 4 or 8.
+  m.def("pack(Tensor codes, int bits) -> Tensor");
+
+  // The inverse: contiguous int8 (signed) or uint8 of the given shape.
+  m.def("unpack(Tensor packed, int bits, SymInt[] shape, bool signed) -> Tensor");
+}
