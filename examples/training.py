@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop that the examples share: SGD, one-cycle, augmentation, a checkpoint an epoch.
+
+Float and quantized models go through the same lines, with the same seeds, so that a difference in
+accuracy is one of quantization and of nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from datasets import Split
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """What decides a training run: equal schedules see the same batches in the same order."""
+
+    epochs: int
+    lr: float
+    seed: int
+    batch: int = 128
+    shift: int = 4  # pixels, each way
+    weight_decay: float = 1e-4
+
+
+@dataclasses.dataclass(frozen=True)
+class Normalization:
+    """Per-channel mean and deviation on a 0..1 scale; ``top`` is the largest pixel value."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    top: float = 255.0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        mean = torch.tensor(self.mean).view(1, -1, 1, 1)
+        std = torch.tensor(self.std).view(1, -1, 1, 1)
+        return (images.float() / self.top - mean) / std
+
+
+def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Flips half the images by chance and moves each by up to ``shift`` pixels, zeros coming in."""
+    count, channels, height, width = images.shape
+    padded = F.pad(images, (shift,) * 4)
+    top, left = torch.randint(0, 2 * shift + 1, (2, count, 1), generator=generator)
+    rows = top + torch.arange(height)
+    columns = left + torch.arange(width)
+    if flip:
+        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    n = torch.arange(count).view(-1, 1, 1, 1)
+    c = torch.arange(channels).view(1, -1, 1, 1)
+    return padded[n, c, rows.view(count, 1, height, 1), columns.view(count, 1, 1, width)]
+
+
+def batches(split: Split, normalize: Normalization, size: int = 500) -> Iterator[Tensor]:
+    """Yields normalized images in order, without labels, as ``edgeqat.calibrate`` takes them."""
+    for start in range(0, len(split), size):
+        yield normalize(split.images[start : start + size])
+
+
+@torch.no_grad()
+def predictions(model: nn.Module, split: Split, normalize: Normalization) -> Tensor:
+    """Returns the predicted classes, int64 (N,); the model is left in eval mode."""
+    model.eval()
+    return torch.cat([model(x).argmax(1) for x in batches(split, normalize)])
+
+
+def accuracy(predicted: Tensor, split: Split) -> float:
+    """Returns the share of right classes in percent."""
+    return 100.0 * float((predicted == split.labels).double().mean())
+
+
+def _resume(path: Path, config: dict[str, object], *parts: object) -> int:
+    """Loads the checkpoint, if any, into the parts; returns the number of finished epochs."""
+    if not path.exists():
+        return 0
+    saved = torch.load(path, weights_only=True)
+    if saved["config"] != config:
+        raise ValueError(
+            f"{path}: written by another run ({saved['config']}, now {config}); "
+            "pass another --out folder or delete the file"
+        )
+    for part, state in zip(parts, saved["states"], strict=True):
+        part.load_state_dict(state)  # type: ignore[attr-defined]
+    return int(saved["epochs"])
+
+
+def train(
+    model: nn.Module,
+    split: Split,
+    normalize: Normalization,
+    schedule: Schedule,
+    checkpoint: Path,
+    *,
+    flip: bool = True,
+    label: str = "train",
+) -> nn.Module:
+    """Trains in place; goes on from ``checkpoint`` with the batches of an unbroken run.
+
+    Raises:
+        ValueError: the checkpoint was written with another schedule.
+    """
+    steps = len(split) // schedule.batch
+    optimizer = torch.optim.SGD(
+        model.parameters(), schedule.lr, momentum=0.9, weight_decay=schedule.weight_decay
+    )
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, schedule.lr, total_steps=steps * schedule.epochs
+    )
+    config = {**dataclasses.asdict(schedule), "images": len(split), "flip": flip}
+    done = _resume(checkpoint, config, model, optimizer, scheduler)
+    for epoch in range(done, schedule.epochs):
+        # Seeded by (seed, epoch): a resumed epoch sees what the unbroken run would have seen.
+        generator = torch.Generator().manual_seed(1_000_003 * schedule.seed + epoch)
+        order = torch.randperm(len(split), generator=generator)
+        model.train()
+        bar = tqdm(
+            range(steps), desc=f"{label} epoch {epoch + 1}/{schedule.epochs}", mininterval=2.0
+        )
+        for step in bar:
+            rows = order[step * schedule.batch : (step + 1) * schedule.batch]
+            images = augment(split.images[rows], schedule.shift, flip, generator)
+            x = normalize(images).contiguous(memory_format=torch.channels_last)
+            loss = F.cross_entropy(model(x), split.labels[rows])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            scheduler.step()
+            if step % 20 == 0:
+                bar.set_postfix(loss=f"{loss.item():.3f}")
+        states = [model.state_dict(), optimizer.state_dict(), scheduler.state_dict()]
+        temporary = checkpoint.with_suffix(f".{os.getpid()}.tmp")
+        torch.save({"config": config, "epochs": epoch + 1, "states": states}, temporary)
+        temporary.replace(checkpoint)
+    return model.eval()
