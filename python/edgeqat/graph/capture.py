@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Captures a model as one ATen graph that keeps the model's own names, modes and source lines.
+
+`Captured` holds:
+  graph        fx.Graph: placeholder = tensor inputs; get_attr = parameters and buffers under their own names,
+               and '<module>.training' (a bool read at run time); call_function = ATen ops, all functional
+               except updates of the model's own buffers; call_module = the user's own BatchNorm and Dropout.
+  model        the module that owns the parameters (a copy unless inplace=True)
+  signature    arguments of forward (see edgeqat.graph.arguments.Signature)
+  out_spec     pytree spec of the result
+  constants    tensors that forward uses but does not register: the graph reads '_constants.<key>'
+  input_names  one name per placeholder;  output_names  tensor name of every output leaf
+
+Node meta (plain data, survives pickle and deepcopy):
+  tensor_name  stable and unique: 'layer1.0.conv1' for a torch.nn layer, else 'layer1.0.add'
+  path         path of the module whose forward made the node ('' = the model)
+  source       'model.py:12', the user's line ('' when unknown)
+  shape, dtype of a tensor result (-1 = varies); None for anything else
+The fx node name is the tensor name with '.' as '_'.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.utils import _pytree as pytree
+
+from edgeqat.graph import arguments, cleanup, modes, naming
+from edgeqat.graph.attention import expand_attention
+from edgeqat.graph.errors import CaptureError
+from edgeqat.graph.failures import explain
+from edgeqat.graph.functionalize import functionalize
+
+# Submodule of a QuantizedModel that owns Captured.constants.
+CONSTANTS = "_constants"
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A model and its graph; the fields are described at the top of this file."""
+
+    graph: fx.Graph
+    model: nn.Module
+    signature: arguments.Signature
+    out_spec: pytree.TreeSpec
+    constants: dict[str, torch.Tensor]
+    input_names: tuple[str, ...]
+    output_names: tuple[str | None, ...]
+
+
+def capture(
+    model: nn.Module,
+    example_inputs: Any,
+    *,
+    example_kwargs: Mapping[str, Any] | None = None,
+    dynamic_batch: bool = True,
+    dynamic_shapes: Mapping[str, Any] | None = None,
+    inplace: bool = False,
+) -> Captured:
+    """Captures `model` in train and eval mode as one graph.
+
+    Args:
+        model: left untouched, unless inplace=True, where the graph refers to `model` itself.
+        example_inputs: a tensor (first argument), tuple (positional) or dict (by name).
+        example_kwargs: further arguments by name.
+        dynamic_batch: let dimension 0 of every tensor argument vary.
+        dynamic_shapes: as for torch.export.export, by argument name; replaces dynamic_batch.
+        inplace: do not copy the model.
+
+    Raises:
+        CaptureError: forward cannot be one graph; names the source line and the next step.
+        TypeError: the example inputs do not fit forward.
+
+    Example:
+        >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+        >>> [n.meta["tensor_name"] for n in capture(model, torch.ones(1, 4)).graph.nodes][2:5]
+        ['x', '0', '1']
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"capture: model must be an nn.Module, found {type(model).__name__}")
+    bound = arguments.bind(model, example_inputs, example_kwargs)
+    signature = arguments.describe(bound)
+    owner = model if inplace else _copy(model)
+    if dynamic_shapes is not None:
+        shapes: dict[str, Any] | None = {k: dynamic_shapes.get(k) for k in bound.arguments}
+    elif dynamic_batch and (size := arguments.batch_size(arguments.widen(bound))) is not None:
+        bound = arguments.widen(bound)
+        shapes = {k: _batch_dims(v, size) for k, v in bound.arguments.items()}
+    else:
+        shapes = None
+    with _tracing(owner):
+        train = _export(owner, bound, shapes, training=True)
+        evaluation = _export(owner, bound, shapes, training=False)
+    gm = train.module()
+    graph, constants = gm.graph, dict(train.constants)
+    cleanup.prepare(graph, gm)
+    other = evaluation.module()
+    cleanup.prepare(other.graph, other)
+    modes.join(graph, other.graph, owner.get_submodule)
+    functionalize(graph)
+    expand_attention(graph)
+    cleanup.tidy(graph, owner)
+    return _finish(graph, owner, signature, constants, train.call_spec.out_spec)
+
+
+def _finish(
+    old: fx.Graph,
+    model: nn.Module,
+    signature: arguments.Signature,
+    constants: dict[str, torch.Tensor],
+    out_spec: pytree.TreeSpec,
+) -> Captured:
+    """Copies `old` node by node under its final names, with plain meta."""
+    inputs = [n for n in old.nodes if n.op == "placeholder"]
+    for node, leaf in zip(inputs, signature.leaves, strict=True):
+        node.target = leaf.name
+    names = naming.tensor_names(old, model.get_submodule)
+    graph = fx.Graph()
+    new: dict[fx.Node, fx.Node] = {}
+    taken: set[str] = set()
+    for node, leaf in zip(inputs, signature.leaves, strict=True):
+        if not leaf.tensor and node.users:
+            raise CaptureError(
+                f"argument '{leaf.name}' must be a tensor to be an input of the graph"
+            )
+    for node in old.nodes:
+        if node.op == "get_attr" and node.target in constants:
+            node.target = f"{CONSTANTS}.{naming.identifier(str(node.target))}"
+    skipped = {n for n, leaf in zip(inputs, signature.leaves, strict=True) if not leaf.tensor}
+    for node in old.nodes:
+        if node in skipped:
+            continue
+        if node.op == "output":
+            graph.output(fx.node.map_arg(node.args[0], new.__getitem__))
+            continue
+        args, kwargs = fx.node.map_arg((node.args, node.kwargs), new.__getitem__)
+        target = naming.identifier(node.target) if node.op == "placeholder" else node.target
+        name = naming.unique(naming.identifier(names[node]), taken)
+        made = graph.create_node(node.op, target, args, kwargs, name)
+        shape, dtype = cleanup.shape_and_dtype(node.meta.get("val"))
+        made.meta = {
+            "tensor_name": names[node],
+            "path": naming.path(node),
+            "source": naming.source(node),
+            "shape": shape,
+            "dtype": dtype,
+        }
+        new[node] = made
+    graph.lint()
+    used = {str(n.target) for n in graph.nodes if n.op == "get_attr"}
+    kept = {naming.identifier(k): v for k, v in constants.items()}
+    kept = {k: v.detach().clone() for k, v in kept.items() if f"{CONSTANTS}.{k}" in used}
+    outputs = next(n for n in reversed(graph.nodes) if n.op == "output").args[0]
+    shapes = {n.meta["tensor_name"]: n.meta["shape"] for n in graph.nodes if n.op == "placeholder"}
+    return Captured(
+        graph=graph,
+        model=model,
+        signature=signature.with_shapes(shapes),
+        out_spec=out_spec,
+        constants=kept,
+        input_names=signature.tensor_names,
+        output_names=tuple(
+            n.meta["tensor_name"] if isinstance(n, fx.Node) else None for n in outputs
+        ),
+    )
+
+
+def _copy(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise CaptureError(
+            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}); pass inplace=True to let the "
+            "result share its parameters"
+        ) from error
+
+
+def _batch_dims(value: Any, size: int) -> Any:
+    def dims(leaf: Any) -> Any:
+        varies = isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and leaf.shape[0] == size
+        return {0: torch.export.Dim.AUTO} if varies else None
+
+    return pytree.tree_map(dims, value)
+
+
+@contextlib.contextmanager
+def _tracing(model: nn.Module) -> Iterator[None]:
+    """Settings under which forward shows its plain ops; everything is as before afterwards."""
+    training = {m: m.training for m in model.modules()}
+    averages = [
+        m
+        for m in model.modules()
+        if isinstance(m, nn.modules.batchnorm._NormBase) and m.momentum is None
+    ]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        for (
+            module
+        ) in averages:  # cumulative averages read a counter; the module itself stays in the graph
+            module.momentum = 0.1
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for module in averages:
+            module.momentum = None
+        for module, mode in training.items():
+            module.training = mode
+
+
+def _export(
+    model: nn.Module, bound: Any, shapes: dict[str, Any] | None, *, training: bool
+) -> torch.export.ExportedProgram:
+    model.train(training)
+    try:
+        return torch.export.export(
+            model, bound.args, bound.kwargs, dynamic_shapes=shapes, strict=False
+        )
+    except Exception as error:
+        raise CaptureError(explain(model, error)) from error

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generates the Python source of a model's forward: argument handling around the code of its graph."""
+
+from __future__ import annotations
+
+import itertools
+import linecache
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx
+from torch.utils import _pytree as pytree
+
+from edgeqat.graph import arguments
+from edgeqat.graph.arguments import Leaf, Signature
+
+_serial = itertools.count()
+
+
+def compile_forward(
+    graph: fx.Graph, signature: Signature, out_spec: pytree.TreeSpec
+) -> Callable[..., Any]:
+    """A function forward(self, <the model's own arguments>) that runs `graph`.
+
+    Tracebacks and torch.compile see its source through linecache.
+    """
+    code = graph.python_code("self")
+    scope: dict[str, Any] = dict(code.globals)
+    body = code.src.replace("def forward(", "def run_graph(", 1)
+    source = f"{body}\n{_wrapper(signature, out_spec, scope)}"
+    file = f"<edgeqat forward {next(_serial)}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    exec(compile(source, file, "exec"), scope)
+    forward: Callable[..., Any] = scope["forward"]
+    return forward
+
+
+def _wrapper(signature: Signature, out_spec: pytree.TreeSpec, scope: dict[str, Any]) -> str:
+    scope.update(_Tensor=torch.Tensor, _check=arguments.check, _check_absent=arguments.check_absent)
+    scope.update(_flatten=pytree.tree_flatten, _unflatten=pytree.tree_unflatten)
+    scope.update(_in_spec=signature.spec, _out_spec=out_spec, _check_spec=_check_spec)
+    lines = [f"def forward({_header(signature, scope)}):"]
+    for name, kind, has_default, default in signature.parameters:
+        if name in signature.bound:
+            continue
+        if kind == "VAR_POSITIONAL":
+            default = ()
+        elif kind == "VAR_KEYWORD":
+            default = {}
+        elif not has_default:
+            continue
+        scope[f"_absent_{name}"] = default
+        lines.append(
+            f"    if {name} is not _absent_{name}: _check_absent({name!r}, _absent_{name}, {name})"
+        )
+    leaves = signature.leaves
+    if all(leaf.name == name for leaf, name in zip(leaves, signature.bound, strict=False)) and len(
+        leaves
+    ) == len(signature.bound):
+        values = list(signature.bound)
+    else:
+        tree = ", ".join(f"{n!r}: {n}" for n in signature.bound)
+        lines.append(f"    _leaves, _spec = _flatten({{{tree}}})")
+        lines.append("    if _spec != _in_spec: _check_spec(_in_spec, _spec)")
+        values = [f"_leaves[{i}]" for i in range(len(leaves))]
+    for index, (leaf, value) in enumerate(zip(leaves, values, strict=True)):
+        scope[f"_leaf_{index}"] = leaf
+        lines.append(f"    if {_mismatch(leaf, index, value)}: _check(_leaf_{index}, {value})")
+    inputs = [v for leaf, v in zip(leaves, values, strict=True) if leaf.tensor]
+    lines.append(f"    _results = run_graph({', '.join(['self', *inputs])})")
+    single = out_spec.is_leaf()
+    lines.append(
+        "    return _results[0]" if single else "    return _unflatten(_results, _out_spec)"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _header(signature: Signature, scope: dict[str, Any]) -> str:
+    parts = ["self"]
+    previous = "POSITIONAL_OR_KEYWORD"
+    for name, kind, has_default, default in signature.parameters:
+        if previous == "POSITIONAL_ONLY" and kind != "POSITIONAL_ONLY":
+            parts.append("/")
+        if kind == "KEYWORD_ONLY" and previous not in ("KEYWORD_ONLY", "VAR_POSITIONAL"):
+            parts.append("*")
+        star = {"VAR_POSITIONAL": "*", "VAR_KEYWORD": "**"}.get(kind, "")
+        if has_default:
+            scope[f"_default_{name}"] = default
+        parts.append(f"{star}{name}" + (f"=_default_{name}" if has_default else ""))
+        previous = kind
+    if previous == "POSITIONAL_ONLY":
+        parts.append("/")
+    return ", ".join(parts)
+
+
+def _mismatch(leaf: Leaf, index: int, value: str) -> str:
+    """Source of a cheap test that is true when the full check must look (and raise)."""
+    if not leaf.tensor:
+        if leaf.value is None or isinstance(leaf.value, bool):
+            return f"{value} is not {leaf.value!r}"
+        return f"isinstance({value}, _Tensor) or {value} != _leaf_{index}.value"
+    tests = [f"not isinstance({value}, _Tensor)", f"{value}.dim() != {len(leaf.shape)}"]
+    tests += [f"{value}.shape[{d}] != {n}" for d, n in enumerate(leaf.shape) if n != -1]
+    return " or ".join(tests)
+
+
+def _check_spec(expected: pytree.TreeSpec, found: pytree.TreeSpec) -> None:
+    raise ValueError(
+        f"forward: the arguments have another structure than at capture: expected {expected}, found {found}; prepare the "
+        "model again with example inputs of this structure"
+    )

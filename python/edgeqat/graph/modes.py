@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Joins the train and eval capture of a model into one graph that follows `train()` and `eval()`.
+
+Where the two differ only in the flags of batch normalization, dropout and recurrent layers, the graph reads
+`<module>.training` at run time. Any other difference is refused with the user's line.
+"""
+
+from __future__ import annotations
+
+import linecache
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+from torch import fx, nn
+from torch.nn.modules import batchnorm, dropout
+
+from edgeqat.graph import naming
+from edgeqat.graph.errors import CaptureError
+
+_FLAGS = frozenset({"train", "training", "use_input_stats"})
+_DROPOUT = frozenset(
+    {"dropout", "alpha_dropout", "feature_dropout", "feature_alpha_dropout"}
+    | {"dropout_", "alpha_dropout_", "feature_dropout_", "feature_alpha_dropout_"}
+)
+_DROPOUT_FORWARDS = tuple(
+    c.forward
+    for c in (
+        dropout.Dropout,
+        dropout.Dropout1d,
+        dropout.Dropout2d,
+        dropout.Dropout3d,
+        dropout.AlphaDropout,
+        dropout.FeatureAlphaDropout,
+    )
+)
+_NORM_FORWARDS = (batchnorm._BatchNorm.forward, batchnorm.SyncBatchNorm.forward)
+_ATTENTION = torch.ops.aten.scaled_dot_product_attention.default
+
+
+def join(train: fx.Graph, evaluation: fx.Graph, module: Callable[[str], nn.Module]) -> None:
+    """Rewrites `train` in place so that it also computes what `evaluation` computes in eval mode.
+
+    Raises:
+        CaptureError: the graphs differ beyond batch normalization and dropout.
+    """
+    matched: dict[Any, Any] = {}
+    followers: list[tuple[fx.Node, int | str]] = []
+    others = [n for n in evaluation.nodes if n.op == "call_function"]
+    inputs = {(n.op, n.target): n for n in evaluation.nodes if n.op in ("placeholder", "get_attr")}
+    for node in train.nodes:
+        if node.op in ("placeholder", "get_attr"):
+            matched[node] = inputs.get((node.op, node.target))
+    position = 0
+    for node in [n for n in train.nodes if n.op == "call_function"]:
+        other = others[position] if position < len(others) else None
+        flags = None if other is None else _differences(node, other, matched)
+        if other is not None and flags is not None:
+            matched[node] = other
+            followers += [(node, flag) for flag in flags]
+            position += 1
+        elif _packet(node) in _DROPOUT:
+            matched[node] = matched[node.args[0]]
+            followers.append((node, 2))
+        elif _is_batch_counter(node):
+            followers.append((node, 1))
+        else:
+            _refuse(node, other)
+    if position < len(others):
+        _refuse(None, others[position])
+    if _mapped(_output(train), matched) != _output(evaluation):
+        _refuse(None, None)
+    for node, flag in followers:
+        _follow(train, node, flag)
+    _call_modules(train, module)
+
+
+def _differences(node: fx.Node, other: fx.Node, matched: dict[Any, Any]) -> list[int | str] | None:
+    """Arguments that must follow the mode; None when the nodes compute different things."""
+    if node.target != other.target or len(node.args) != len(other.args):
+        return None
+    if set(node.kwargs) != set(other.kwargs):
+        return None
+    flags: list[int | str] = []
+    pairs: list[tuple[int | str, Any, Any]] = [
+        (i, a, b) for i, (a, b) in enumerate(zip(node.args, other.args, strict=True))
+    ]
+    pairs += [(k, node.kwargs[k], other.kwargs[k]) for k in node.kwargs]
+    for key, mine, theirs in pairs:
+        mapped = _mapped(mine, matched)
+        if mapped == theirs and type(mapped) is type(theirs):
+            continue
+        name = _argument_name(node, key)
+        if name in _FLAGS and mine is True and theirs is False or name == "dropout_p" and theirs == 0.0:
+            flags.append(key)
+        elif _packet(node) in _DROPOUT and name == "p" and theirs == 0.0:
+            flags.append(2)
+        else:
+            return None
+    return flags
+
+
+def _follow(graph: fx.Graph, node: fx.Node, key: int | str) -> None:
+    """Makes argument `key` of `node` read the mode of the module that owns the node."""
+    if node.target is _ATTENTION:
+        node.meta["dropout_follows_mode"] = True
+        return
+    owner = naming.path(node)
+    with graph.inserting_before(node):
+        mode = graph.create_node("get_attr", f"{owner}.training" if owner else "training")
+        mode.meta = {k: v for k, v in node.meta.items() if k in ("nn_module_stack", "stack_trace")}
+    if isinstance(key, int):
+        node.update_arg(key, mode)
+    else:
+        node.update_kwarg(key, mode)
+
+
+def _call_modules(graph: fx.Graph, module: Callable[[str], nn.Module]) -> None:
+    """Batch normalization and dropout of torch.nn become calls of the user's own modules.
+
+    They keep their mode, frozen statistics, cumulative averages and SyncBatchNorm conversion.
+    """
+    counters = []
+    for node in list(graph.nodes):
+        if node.op != "call_function":
+            continue
+        owner = naming.path(node)
+        if _is_batch_counter(node) and type(module(owner)).forward in _NORM_FORWARDS:
+            counters.append(node)
+        elif (_packet(node) == "batch_norm" and type(module(owner)).forward in _NORM_FORWARDS) or (
+            _packet(node) in _DROPOUT
+            and not _packet(node).endswith("_")
+            and type(module(owner)).forward in _DROPOUT_FORWARDS
+        ):
+            with graph.inserting_before(node):
+                layer = graph.create_node("call_module", owner, (node.args[0],))
+            layer.meta = dict(node.meta)
+            node.replace_all_uses_with(layer)
+            graph.erase_node(node)
+    for node in counters:
+        graph.erase_node(node)
+
+
+def _is_batch_counter(node: fx.Node) -> bool:
+    return (
+        node.target is torch.ops.aten.add_.Tensor
+        and isinstance(node.args[0], fx.Node)
+        and node.args[0].op == "get_attr"
+        and str(node.args[0].target).endswith("num_batches_tracked")
+        and not node.users
+    )
+
+
+def _packet(node: fx.Node) -> str:
+    target = node.target
+    return target._schema.name.split("::")[-1] if isinstance(target, torch._ops.OpOverload) else ""
+
+
+def _argument_name(node: fx.Node, key: int | str) -> str:
+    if isinstance(key, str) or not isinstance(node.target, torch._ops.OpOverload):
+        return str(key)
+    return str(node.target._schema.arguments[key].name)
+
+
+def _mapped(value: Any, matched: dict[Any, Any]) -> Any:
+    return fx.node.map_arg(value, lambda n: matched.get(n, n))
+
+
+def _output(graph: fx.Graph) -> Any:
+    return next(n for n in reversed(graph.nodes) if n.op == "output").args[0]
+
+
+def _refuse(train: fx.Node | None, evaluation: fx.Node | None) -> NoReturn:
+    node = train if train is not None else evaluation
+    where = None if node is None else naming.frame(node)
+    what = ""
+    if train is not None and evaluation is not None:
+        what = f" (train: {train.target}, eval: {evaluation.target})"
+    elif node is not None:
+        what = f" ({node.target} only in {'train' if train is not None else 'eval'} mode)"
+    place = "an output" if where is None else f"{where[0]}:{_branch_line(*where)}"
+    raise CaptureError(
+        f"the model computes different things in train and eval mode: {place}{what}. Only batch normalization and "
+        "dropout may differ. Move the branch on self.training out of forward (for example into the loss), or use "
+        "mode='module'"
+    )
+
+
+def _branch_line(file: str, line: int) -> str:
+    """'12 (if self.training:)': the nearest test of the mode at or above `line`, else the line itself."""
+    for number in range(line, max(line - 40, 0), -1):
+        text = linecache.getline(file, number).strip()
+        if ".training" in text:
+            return f"{number}: `{text}`"
+        if text.startswith("def "):
+            break
+    return f"{line}: `{linecache.getline(file, line).strip()}`"
