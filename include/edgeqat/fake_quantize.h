@@ -16,9 +16,8 @@ namespace edgeqat {
 //   y = (q - zero_point) * scale                       then rounded to x's type, half to even
 //   bit = qmin <= round_half_even(x / scale) + zero_point <= qmax
 //
-// - The division is a true one. A reciprocal differs on ties: 7.5 / 3 rounds to 2, but 7.5 * (1 /
-// 3) is
-//   2.5000002 and rounds to 3.
+// - The division is a true one. A reciprocal differs on ties: 45.5 / 7 is 6.5 and rounds to 6, but
+//   45.5 * (1 / 7) is 6.5000005 and rounds to 7.
 // - NaN gives NaN with its bit set; +-Inf saturates with its bit clear. y is never -0.
 // - Where mask is 0, y = +0 and the bit is clear, whatever x is (NaN too).
 //

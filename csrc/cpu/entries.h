@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+// Declares the entry of every kernel for every instruction set; isa_table.cpp puts them into the
+// table.
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/isa_table.h"
+
+namespace edgeqat::cpu {
+
+using I64 = std::int64_t;
+
+void fake_quantize_baseline(const FakeQuantizeArgs& args, I64 begin, I64 end);
+void fake_quantize_backward_baseline(const FakeQuantizeBackwardArgs& args, I64 begin, I64 end);
+
+#if EDGEQAT_X86
+void fake_quantize_v3(const FakeQuantizeArgs& args, I64 begin, I64 end);
+void fake_quantize_v4(const FakeQuantizeArgs& args, I64 begin, I64 end);
+void fake_quantize_backward_v3(const FakeQuantizeBackwardArgs& args, I64 begin, I64 end);
+void fake_quantize_backward_v4(const FakeQuantizeBackwardArgs& args, I64 begin, I64 end);
+#endif
+
+}  // namespace edgeqat::cpu

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of kernel variants, one row per instruction set.
+#include "cpu/isa_table.h"
+
+#include "cpu/entries.h"
+
+namespace edgeqat::cpu {
+namespace {
+
+constexpr KernelTable kTable[] = {
+    {
+        .isa = Isa::kBaseline,
+        .fake_quantize = fake_quantize_baseline,
+        .fake_quantize_backward = fake_quantize_backward_baseline,
+    },
+#if EDGEQAT_X86
+    {
+        .isa = Isa::kV3,
+        .fake_quantize = fake_quantize_v3,
+        .fake_quantize_backward = fake_quantize_backward_v3,
+    },
+    {
+        .isa = Isa::kV4,
+        .fake_quantize = fake_quantize_v4,
+        .fake_quantize_backward = fake_quantize_backward_v4,
+    },
+#endif
+};
+
+}  // namespace
+
+std::span<const KernelTable> AllKernels() { return kTable; }
+
+const KernelTable& KernelsFor(Isa isa) {
+  for (const KernelTable& row : kTable) {
+    if (row.isa == isa) return row;
+  }
+  return kTable[0];
+}
+
+const KernelTable& ActiveKernels() {
+  static const KernelTable& active = KernelsFor(ActiveIsa());
+  return active;
+}
+
+}  // namespace edgeqat::cpu

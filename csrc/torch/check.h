@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// Argument checks of the operators, shared by the CPU and the CUDA side: everything that needs no
+// look at the values.
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "edgeqat/error.h"
+#include "edgeqat/quant_layout.h"
+
+namespace edgeqat::torch_ops {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+// "edgeqat::<op>: <argument> must be <expected>, found <found>. <next step>"
+[[noreturn]] inline void Fail(std::string_view op, std::string_view argument,
+                              std::string_view expected, std::string_view found,
+                              std::string_view next, ErrorCode code = ErrorCode::kInvalidArgument) {
+  std::string message = "edgeqat::";
+  message.append(op).append(": ").append(argument).append(" must be ").append(expected);
+  message.append(", found ").append(found).append(". ").append(next);
+  throw Error(code, message);
+}
+
+// The names that a Python user knows.
+inline std::string DtypeName(ScalarType type) {
+  switch (type) {
+    case ScalarType::Float:
+      return "float32";
+    case ScalarType::Double:
+      return "float64";
+    case ScalarType::Half:
+      return "float16";
+    case ScalarType::BFloat16:
+      return "bfloat16";
+    case ScalarType::Byte:
+      return "uint8";
+    case ScalarType::Char:
+      return "int8";
+    case ScalarType::Short:
+      return "int16";
+    case ScalarType::Int:
+      return "int32";
+    case ScalarType::Long:
+      return "int64";
+    case ScalarType::Bool:
+      return "bool";
+    default:
+      return torch::headeronly::toString(type);
+  }
+}
+
+inline std::span<const std::int64_t> Sizes(const Tensor& tensor) {
+  const auto sizes = tensor.sizes();
+  return {sizes.data(), sizes.size()};
+}
+
+inline std::span<const std::int64_t> Strides(const Tensor& tensor) {
+  const auto strides = tensor.strides();
+  return {strides.data(), strides.size()};
+}
+
+inline std::string ShapeName(std::span<const std::int64_t> shape) {
+  std::string name = "[";
+  for (const std::int64_t size : shape) {
+    name.append(name.size() > 1 ? ", " : "").append(std::to_string(size));
+  }
+  return name + "]";
+}
+
+inline void CheckDtype(std::string_view op, std::string_view argument, const Tensor& tensor,
+                       ScalarType expected) {
+  if (tensor.scalar_type() == expected) return;
+  const std::string name = DtypeName(expected);
+  Fail(op, argument, "a " + name + " tensor", DtypeName(tensor.scalar_type()),
+       "Convert it with .to(torch." + name + ").");
+}
+
+inline void CheckShape(std::string_view op, std::string_view argument, const Tensor& tensor,
+                       std::span<const std::int64_t> expected, std::string_view next) {
+  const auto sizes = Sizes(tensor);
+  if (std::equal(sizes.begin(), sizes.end(), expected.begin(), expected.end())) return;
+  Fail(op, argument, "of shape " + ShapeName(expected), ShapeName(sizes), next);
+}
+
+inline FloatType CheckFloat(std::string_view op, std::string_view argument, const Tensor& tensor) {
+  switch (tensor.scalar_type()) {
+    case ScalarType::Float:
+      return FloatType::kFloat32;
+    case ScalarType::Half:
+      return FloatType::kFloat16;
+    case ScalarType::BFloat16:
+      return FloatType::kBFloat16;
+    default:
+      Fail(
+          op, argument, "float32, float16 or bfloat16", DtypeName(tensor.scalar_type()),
+          "The arithmetic is float32: convert with .float() (float64 would lose digits silently).");
+  }
+}
+
+// True for int8, false for uint8.
+inline bool CheckCodes(std::string_view op, std::string_view argument, const Tensor& tensor) {
+  if (tensor.scalar_type() == ScalarType::Char) return true;
+  if (tensor.scalar_type() == ScalarType::Byte) return false;
+  Fail(op, argument, "int8 or uint8", DtypeName(tensor.scalar_type()),
+       "Use the result of edgeqat.functional.quantize.");
+}
+
+inline std::string DeviceName(const Tensor& tensor) {
+  if (tensor.is_cpu()) return "cpu";
+  return (tensor.is_cuda() ? "cuda:" : "device ") + std::to_string(tensor.get_device_index());
+}
+
+inline void CheckDevice(std::string_view op, std::string_view argument, const Tensor& tensor,
+                        const Tensor& data) {
+  if (tensor.is_cpu() && data.is_cpu()) return;
+  if (tensor.device() == data.device()) return;
+  const std::string device = DeviceName(data);
+  Fail(op, argument, "on the device of the data (" + device + ")", DeviceName(tensor),
+       "Move it with .to('" + device + "').");
+}
+
+// The code range of fake_quantize and quantize: what an int8 or a uint8 can hold.
+inline void CheckRange(std::string_view op, std::int64_t qmin, std::int64_t qmax) {
+  const bool fits = qmin < 0 ? (qmin >= -128 && qmax <= 127) : qmax <= 255;
+  if (qmin < qmax && fits) return;
+  Fail(op, "qmin, qmax", "qmin < qmax within [-128, 127] or [0, 255]",
+       std::to_string(qmin) + ", " + std::to_string(qmax),
+       "Use -128, 127 for int8, 0, 255 for uint8, -8, 7 for int4.");
+}
+
+// A negative axis counts from the end; the result is in [0, dim).
+inline std::int64_t CheckAxis(std::string_view op, std::int64_t axis, std::int64_t dim) {
+  if (axis >= -dim && axis < dim) return axis < 0 ? axis + dim : axis;
+  Fail(op, "axis", "in [" + std::to_string(-dim) + ", " + std::to_string(dim) + ")",
+       std::to_string(axis), "Pass a dimension of x, or None for one scale per tensor.",
+       ErrorCode::kOutOfRange);
+}
+
+// How many scales there are and along what.
+struct Granularity {
+  std::optional<std::int64_t> axis;  // normalised
+  std::optional<std::int64_t> group_size;
+};
+
+// Checks dtype, device, granularity and shapes of scale and zero_point against the data.
+inline Granularity CheckQParams(std::string_view op, const Tensor& data, const Tensor& scale,
+                                const Tensor& zero_point, std::optional<std::int64_t> axis,
+                                std::optional<std::int64_t> group_size) {
+  CheckDtype(op, "scale", scale, ScalarType::Float);
+  CheckDtype(op, "zero_point", zero_point, ScalarType::Int);
+  CheckDevice(op, "scale", scale, data);
+  CheckDevice(op, "zero_point", zero_point, data);
+  const auto shape = Sizes(data);
+  Granularity result;
+  if (!axis.has_value()) {
+    if (group_size.has_value()) {
+      Fail(op, "axis", "given with group_size", "None",
+           "Pass the axis along which the groups lie, such as axis=-1.");
+    }
+    if (scale.numel() != 1) {
+      Fail(op, "scale", "one value for axis=None", "shape " + ShapeName(Sizes(scale)),
+           "Pass axis= for one scale per channel.");
+    }
+  } else {
+    result.axis = CheckAxis(op, *axis, std::ssize(shape));
+    std::string expected;
+    std::vector<std::int64_t> scale_shape = {shape[*result.axis]};
+    if (group_size.has_value()) {
+      result.group_size = group_size;
+      if (*group_size < 1 || scale_shape[0] % *group_size != 0) {
+        Fail(op, "group_size", "a divisor of x.size(axis) = " + std::to_string(scale_shape[0]),
+             std::to_string(*group_size), "Choose a divisor or pad x along the axis.");
+      }
+      scale_shape.assign(shape.begin(), shape.end());
+      scale_shape[*result.axis] /= *group_size;
+    }
+    CheckShape(op, "scale", scale, scale_shape,
+               group_size.has_value()
+                   ? "One scale per group: x's shape with x.size(axis) / group_size at the axis."
+                   : "One scale per channel of the axis.");
+  }
+  CheckShape(op, "zero_point", zero_point, Sizes(scale), "It has the shape of scale.");
+  return result;
+}
+
+inline void CheckMask(std::string_view op, const std::optional<Tensor>& mask, const Tensor& data) {
+  if (!mask.has_value()) return;
+  CheckDtype(op, "mask", *mask, ScalarType::Bool);
+  CheckDevice(op, "mask", *mask, data);
+  CheckShape(op, "mask", *mask, Sizes(data), "A mask has one value for each element of x.");
+}
+
+}  // namespace edgeqat::torch_ops
