@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every CUDA operator's frame: the tensor's device first, torch's current stream, the launch check
+// last.
+#pragma once
+
+#include <cuda_runtime_api.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/csrc/stable/macros.h>
+#include <torch/csrc/stable/tensor.h>
+
+namespace edgeqat::torch_ops {
+
+// Values of scales, zero points, ranges and codes are not checked on CUDA: looking at them would
+// wait for the device at every call and could not be captured into a CUDA graph. docs/cuda.md says
+// what wrong values give.
+//
+//   const CudaScope scope(x);               // before any allocation or launch
+//   edgeqat::cuda::quantize(args, scope.stream());
+//   STD_CUDA_KERNEL_LAUNCH_CHECK();         // after the last launch
+class CudaScope {
+ public:
+  explicit CudaScope(const torch::stable::Tensor& data)
+      : guard_(data.get_device_index()), stream_(nullptr) {
+    void* stream = nullptr;
+    STABLE_TORCH_ERROR_CODE_CHECK(
+        aoti_torch_get_current_cuda_stream(data.get_device_index(), &stream));
+    stream_ = static_cast<cudaStream_t>(stream);
+  }
+
+  [[nodiscard]] cudaStream_t stream() const { return stream_; }
+
+ private:
+  torch::stable::accelerator::DeviceGuard guard_;
+  cudaStream_t stream_;
+};
+
+}  // namespace edgeqat::torch_ops

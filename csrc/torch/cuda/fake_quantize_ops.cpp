@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+// fake_quantize, fake_quantize_train and fake_quantize_backward on CUDA.
+#include <torch/csrc/stable/library.h>
+
+#include <optional>
+#include <tuple>
+
+#include "cuda/fake_quantize.h"
+#include "torch/alloc.h"
+#include "torch/check.h"
+#include "torch/cuda/device.h"
+#include "torch/elementwise.h"
+
+namespace edgeqat::torch_ops {
+namespace {
+
+// Both forms: `bits` is the tensor to fill, or absent.
+Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& zero_point,
+           std::int64_t qmin, std::int64_t qmax, std::optional<std::int64_t> axis,
+           std::optional<std::int64_t> group_size, const std::optional<Tensor>& mask,
+           Tensor* bits) {
+  FakeQuantizeArgs args;
+  args.dtype = CheckFloat(op, "x", x);
+  CheckRange(op, qmin, qmax);
+  const Granularity granularity = CheckQParams(op, x, scale, zero_point, axis, group_size);
+  CheckMask(op, mask, x);
+
+  const CudaScope scope(x);
+  const Tensor scales = RowMajor(scale);
+  const Tensor zero_points = RowMajor(zero_point);
+  if (bits != nullptr) {
+    const std::int64_t bytes = (x.numel() + 7) / 8;
+    *bits = EmptyRowMajor({&bytes, 1}, ScalarType::Byte, x);
+    args.bits = bits->mutable_data_ptr<std::uint8_t>();
+  }
+  Elementwise data = Prepare(x, x.scalar_type(), granularity, /*row_major=*/bits != nullptr);
+  const std::optional<Tensor> laid_out =
+      mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
+  args.layout = data.layout;
+  args.x = data.x.const_data_ptr();
+  args.scale = scales.const_data_ptr<float>();
+  args.zero_point = zero_points.const_data_ptr<std::int32_t>();
+  args.qmin = static_cast<std::int32_t>(qmin);
+  args.qmax = static_cast<std::int32_t>(qmax);
+  if (laid_out.has_value()) {
+    args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
+  }
+  args.y = data.out.mutable_data_ptr();
+  cuda::fake_quantize(args, scope.stream());
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return data.Finish();
+}
+
+}  // namespace
+
+Tensor fake_quantize_cuda(const Tensor& x, const Tensor& scale, const Tensor& zero_point,
+                          std::int64_t qmin, std::int64_t qmax, std::optional<std::int64_t> axis,
+                          std::optional<std::int64_t> group_size,
+                          const std::optional<Tensor>& mask) {
+  return Run("fake_quantize", x, scale, zero_point, qmin, qmax, axis, group_size, mask, nullptr);
+}
+
+std::tuple<Tensor, Tensor> fake_quantize_train_cuda(const Tensor& x, const Tensor& scale,
+                                                    const Tensor& zero_point, std::int64_t qmin,
+                                                    std::int64_t qmax,
+                                                    std::optional<std::int64_t> axis,
+                                                    std::optional<std::int64_t> group_size,
+                                                    const std::optional<Tensor>& mask) {
+  Tensor bits;
+  Tensor y =
+      Run("fake_quantize_train", x, scale, zero_point, qmin, qmax, axis, group_size, mask, &bits);
+  return {y, bits};
+}
+
+Tensor fake_quantize_backward_cuda(const Tensor& grad, const Tensor& bits) {
+  constexpr const char* kOp = "fake_quantize_backward";
+  FakeQuantizeBackwardArgs args;
+  args.dtype = CheckFloat(kOp, "grad", grad);
+  args.numel = grad.numel();
+  CheckDtype(kOp, "bits", bits, ScalarType::Byte);
+  CheckDevice(kOp, "bits", bits, grad);
+  const std::int64_t bytes = (args.numel + 7) / 8;
+  CheckShape(kOp, "bits", bits, {&bytes, 1}, "Pass the bits of fake_quantize_train on the same x.");
+
+  const CudaScope scope(grad);
+  Elementwise data = Prepare(grad, grad.scalar_type(), {}, /*row_major=*/true);
+  const Tensor packed = RowMajor(bits);
+  args.grad = data.x.const_data_ptr();
+  args.bits = packed.const_data_ptr<std::uint8_t>();
+  args.grad_x = data.out.mutable_data_ptr();
+  cuda::fake_quantize_backward(args, scope.stream());
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  return data.Finish();
+}
+
+STABLE_TORCH_LIBRARY_IMPL(edgeqat, CUDA, m) {
+  m.impl("fake_quantize", TORCH_BOX(&fake_quantize_cuda));
+  m.impl("fake_quantize_train", TORCH_BOX(&fake_quantize_train_cuda));
+  m.impl("fake_quantize_backward", TORCH_BOX(&fake_quantize_backward_cuda));
+}
+
+}  // namespace edgeqat::torch_ops
