@@ -3,8 +3,7 @@
 
 Example:
     >>> import torch, edgeqat
-    >>> y = edgeqat.functional.fake_quantize(torch.tensor([0.26, 9.0]), 0.5, 0, -8, 7)
-    >>> y
+    >>> edgeqat.functional.fake_quantize(torch.tensor([0.26, 9.0]), 0.5, 0, -8, 7)
     tensor([0.5000, 3.5000])
 """
 
@@ -14,4 +13,37 @@ from edgeqat import _C, _loader
 
 _loader.load()
 
+from edgeqat import functional, nn, ops  # noqa: E402
+from edgeqat.graph import CaptureError, QuantizedModel  # noqa: E402
+from edgeqat.quantization.calibrate import calibrate, enable_quantizers, freeze_observers  # noqa: E402
+from edgeqat.quantization.convert import convert  # noqa: E402
+from edgeqat.quantization.plan import CoverageError, Plan  # noqa: E402
+from edgeqat.quantization.planner import plan  # noqa: E402
+from edgeqat.quantization.prepare import prepare  # noqa: E402
+from edgeqat.quantization.recipe import Recipe  # noqa: E402
+from edgeqat.quantization.spec import QuantSpec  # noqa: E402
+from edgeqat.quantization.target import Target  # noqa: E402
+
 __version__: str = _C.version()
+FormatError = _C.FormatError
+
+__all__ = [
+    "CaptureError",
+    "CoverageError",
+    "FormatError",
+    "Plan",
+    "QuantSpec",
+    "QuantizedModel",
+    "Recipe",
+    "Target",
+    "__version__",
+    "calibrate",
+    "convert",
+    "enable_quantizers",
+    "freeze_observers",
+    "functional",
+    "nn",
+    "ops",
+    "plan",
+    "prepare",
+]

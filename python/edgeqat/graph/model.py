@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgeqat.graph import codegen, serialize
 from edgeqat.graph.capture import CONSTANTS, Captured
@@ -87,7 +89,19 @@ class QuantizedModel(nn.Module):
         """As nn.Module.train, also for the captured model's own methods."""
         super().train(mode)
         self._delegate.training = mode
+        for path in self.__dict__.get("_frozen", ()):
+            self.get_submodule(path).eval()
         return self
+
+    def freeze_batch_norm(self, paths: Iterable[str] | None = None) -> QuantizedModel:
+        """Keeps BatchNorm layers (all, or those at `paths`) on their running statistics from now on.
+
+        gamma and beta go on training. Use it for the last epochs of training.
+        """
+        if paths is None:
+            paths = [n for n, m in self.named_modules() if isinstance(m, _BatchNorm)]
+        self.__dict__["_frozen"] = tuple(paths)
+        return self.train(self.training)
 
     def __getattr__(self, name: str) -> Any:
         state = self.__dict__

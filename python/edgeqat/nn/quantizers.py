@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The modules that simulate integers: one for a weight, one for an activation."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeqat import functional
+from edgeqat.quantization.spec import QuantSpec
+
+
+def _recomputing() -> bool:
+    """Whether this forward runs inside a backward pass, as `torch.utils.checkpoint` does to recompute.
+
+    Ranges seen then were seen before: counting them twice would change the moving average.
+    """
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+class Quantizer(nn.Module):
+    """What both quantizers share: a spec, `scale` and `zero_point` of fixed shape, and an on/off switch.
+
+    `flags` is a buffer, so that a checkpoint restores the switches; Python attributes mirror it, because a value read
+    from a tensor in `forward` would break the compiled graph.
+    """
+
+    scale: Tensor
+    zero_point: Tensor
+    flags: Tensor
+
+    def __init__(self, spec: QuantSpec, scale_shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("scale", torch.ones(scale_shape, dtype=torch.float32))
+        self.register_buffer("zero_point", torch.zeros(scale_shape, dtype=torch.int32))
+        self.register_buffer("flags", torch.ones(2, dtype=torch.uint8))
+        self.enabled = True
+        self.observing = True
+
+    def set_flags(self, *, enabled: bool | None = None, observing: bool | None = None) -> None:
+        """Switch rounding (`enabled`) and range tracking (`observing`) on or off."""
+        self.enabled = self.enabled if enabled is None else enabled
+        self.observing = self.observing if observing is None else observing
+        self.flags.copy_(torch.tensor([self.enabled, self.observing], dtype=torch.uint8))
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any, **keywords: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *arguments, **keywords)
+        self.enabled, self.observing = (bool(flag) for flag in self.flags.tolist())
+
+    def extra_repr(self) -> str:
+        where = "" if self.spec.axis is None else f", axis={self.spec.axis}"
+        group = "" if self.spec.group_size is None else f", group_size={self.spec.group_size}"
+        off = "" if self.enabled else ", off"
+        kind = "symmetric" if self.spec.symmetric else "affine"
+        return f"int{self.spec.bits}, {kind}, per {self.spec.granularity}{where}{group}{off}"
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.extra_repr()})"
+
+
+class WeightQuantizer(Quantizer):
+    """Fake-quantizes a weight; the scale follows the weight's largest magnitude at every call.
+
+    Formula: ``scale = max|w| / ((qmax - qmin) / 2)`` over the tensor, channel or group, then `functional.fake_quantize`.
+
+    Shape: weight -> the same shape and dtype.
+
+    Example:
+        >>> quantizer = WeightQuantizer(QuantSpec(8, granularity="channel", axis=0, narrow_range=True), (2, 3))
+        >>> quantizer(torch.tensor([[127.0, 0.4, 0.6], [0.0, 0.0, 0.0]]))
+        tensor([[127.,   0.,   1.],
+                [  0.,   0.,   0.]])
+    """
+
+    def __init__(self, spec: QuantSpec, shape: tuple[int, ...]) -> None:
+        super().__init__(spec, spec.scale_shape(tuple(shape)))
+
+    def _ranges(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        axis, group = self.spec.axis, self.spec.group_size
+        if axis is None:
+            low, high = torch.aminmax(weight)
+        elif group is None:
+            low, high = torch.aminmax(weight.movedim(axis, 0).flatten(1), dim=1)
+        else:
+            low, high = torch.aminmax(
+                weight.unflatten(axis, (-1, group)), dim=axis % weight.dim() + 1
+            )
+        shape = self.scale.shape
+        return low.float().reshape(shape), high.float().reshape(shape)
+
+    def choose(self, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and zero point for `weight`, which also become the buffers."""
+        with torch.no_grad():
+            low, high = self._ranges(weight.detach())
+            scale, zero_point = functional.choose_qparams(
+                low, high, self.spec.qmin, self.spec.qmax, symmetric=self.spec.symmetric
+            )
+            if not torch.compiler.is_exporting():
+                self.scale.copy_(scale)
+                self.zero_point.copy_(zero_point)
+        return scale, zero_point
+
+    def signs(self, weight: Tensor, gamma: Tensor) -> Tensor:
+        """-1 where `gamma`, the factor that BatchNorm will fold into the scale, is negative, else 1; broadcast to `weight`."""
+        shape = [1] * weight.dim()
+        shape[self.spec.axis or 0] = -1
+        return torch.where(gamma.detach() < 0, -1.0, 1.0).to(weight.dtype).reshape(shape)
+
+    def forward(self, weight: Tensor, gamma: Tensor | None = None) -> Tensor:
+        if not self.enabled:
+            return weight
+        # Codes -8..7 are not symmetric: folding a negative gamma would turn -8 into +8, so sign(gamma) * w is rounded.
+        signs = None if gamma is None else self.signs(weight, gamma)
+        value = weight if signs is None else weight * signs
+        scale, zero_point = self.choose(value)
+        spec = self.spec
+        value = functional.fake_quantize(
+            value,
+            scale,
+            zero_point,
+            spec.qmin,
+            spec.qmax,
+            axis=spec.axis,
+            group_size=spec.group_size,
+        )
+        return value if signs is None else value * signs
+
+    def codes(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Integer codes of `weight` (int8), with their scale and zero point."""
+        scale, zero_point = self.choose(weight)
+        spec = self.spec
+        codes = functional.quantize(
+            weight,
+            scale,
+            zero_point,
+            spec.qmin,
+            spec.qmax,
+            axis=spec.axis,
+            group_size=spec.group_size,
+        )
+        return codes, scale, zero_point
+
+
+class ActivationQuantizer(Quantizer):
+    """Fake-quantizes an activation with a range that it tracks while training or calibrating.
+
+    While training the range is a moving average (weight `averaging` for a new batch); `calibrate` uses the plain
+    minimum and maximum. In `eval()` the range stands still. Non-finite values are skipped and counted.
+
+    Args:
+        spec: format, granularity "tensor".
+        averaging: weight of a new batch in the moving average.
+        fixed_range: (lowest, highest value) known beforehand, such as (0, 1) for softmax; then nothing is tracked.
+
+    Shape: any -> the same shape and dtype.
+
+    Example:
+        >>> quantizer = ActivationQuantizer(QuantSpec(8, symmetric=False), fixed_range=(0.0, 1.0))
+        >>> quantizer(torch.tensor([0.5]))
+        tensor([0.5000])
+    """
+
+    min_val: Tensor
+    max_val: Tensor
+    count: Tensor
+
+    def __init__(
+        self,
+        spec: QuantSpec,
+        averaging: float = 0.01,
+        fixed_range: tuple[float, float] | None = None,
+    ) -> None:
+        if spec.granularity != "tensor":
+            raise ValueError(
+                f"ActivationQuantizer: granularity must be 'tensor', found {spec.granularity!r}"
+            )
+        super().__init__(spec, (1,))
+        self.averaging = averaging
+        self.fixed_range = fixed_range
+        self.calibrating = False
+        self.register_buffer("min_val", torch.full((1,), math.inf))
+        self.register_buffer("max_val", torch.full((1,), -math.inf))
+        self.register_buffer("count", torch.zeros(2, dtype=torch.int64))
+        if fixed_range is not None:
+            # [0, 1] has the step 1 / 2^bits (not 1 / (2^bits - 1)): a power of two, as TFLite fixes it for softmax
+            low, high = fixed_range
+            self.scale.fill_((high - low) / (1 << spec.bits))
+            self.zero_point.fill_(spec.qmin if low == 0.0 else 0)
+            self.observing = False
+            self.set_flags()
+
+    @property
+    def ready(self) -> bool:
+        """Whether a range is known."""
+        return self.fixed_range is not None or int(self.count[0]) > 0
+
+    def reset(self) -> None:
+        """Forget the range."""
+        if self.fixed_range is None:
+            self.min_val.fill_(math.inf)
+            self.max_val.fill_(-math.inf)
+            self.count.zero_()
+
+    def _observe(self, x: Tensor) -> None:
+        with torch.no_grad():
+            functional.observe_minmax_(
+                x.detach(),
+                self.min_val,
+                self.max_val,
+                self.count,
+                averaging=None if self.calibrating else self.averaging,
+            )
+            scale, zero_point = functional.choose_qparams(
+                self.min_val,
+                self.max_val,
+                self.spec.qmin,
+                self.spec.qmax,
+                symmetric=self.spec.symmetric,
+            )
+            self.scale.copy_(scale)
+            self.zero_point.copy_(zero_point)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.observing and (self.training or self.calibrating) and not _recomputing():
+            self._observe(x)
+        if not self.enabled:
+            return x
+        return functional.fake_quantize(
+            x, self.scale, self.zero_point, self.spec.qmin, self.spec.qmax
+        )

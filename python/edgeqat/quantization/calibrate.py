@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""calibrate: shows data to a prepared model so that its activation quantizers learn their ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from tqdm.auto import tqdm
+
+from edgeqat.nn.quantizers import ActivationQuantizer, Quantizer
+
+
+def quantizers(model: nn.Module) -> dict[str, Quantizer]:
+    """The quantizers of a prepared model by path."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, Quantizer)}
+
+
+def call(model: nn.Module, batch: Any) -> Any:
+    """`model` on one batch: a tensor, a tuple (positional) or a dict (keyword)."""
+    if isinstance(batch, dict):
+        return model(**batch)
+    if isinstance(batch, (tuple, list)):
+        return model(*batch)
+    return model(batch)
+
+
+@contextmanager
+def _calibrating(model: nn.Module, activations: list[ActivationQuantizer]) -> Iterator[None]:
+    training = {module: module.training for module in model.modules()}
+    before = [(q, q.enabled) for q in activations]
+    model.eval()
+    for quantizer in activations:
+        quantizer.calibrating, quantizer.enabled = True, False
+    try:
+        yield
+    finally:
+        for quantizer, enabled in before:
+            quantizer.calibrating, quantizer.enabled = False, enabled
+        for module, mode in training.items():
+            module.training = mode
+
+
+def check_finite(model: nn.Module, operation: str) -> None:
+    """Raise if an activation quantizer has seen NaN or infinity.
+
+    Raises:
+        ValueError: names the tensors and how many values were skipped.
+    """
+    bad = {
+        name: int(q.count[1])
+        for name, q in quantizers(model).items()
+        if isinstance(q, ActivationQuantizer) and int(q.count[1]) > 0
+    }
+    if bad:
+        listed = ", ".join(
+            f"{name.removeprefix('quantizers.')} ({n} values)" for name, n in list(bad.items())[:5]
+        )
+        raise ValueError(
+            f"{operation}: NaN or infinity reached {len(bad)} activation quantizers, first in {listed}; check the data and the "
+            "loss, then calibrate again"
+        )
+
+
+def calibrate(
+    model: nn.Module, batches: Iterable[Any], *, steps: int | None = None, progress: bool = False
+) -> nn.Module:
+    """Set the activation ranges to the minimum and maximum over `batches`.
+
+    The model runs in eval mode without gradients: BatchNorm statistics and weights do not change, and activations are
+    observed as floats behind quantized weights. Post-training quantization ends here; training goes on from here.
+
+    Args:
+        model: from `prepare`.
+        batches: tensors, tuples (positional arguments) or dicts (keyword arguments). Items of a labelled data set must be
+            reduced to the inputs first: ``(x for x, _ in loader)``.
+        steps: stop after this many batches.
+        progress: show a progress bar.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: no batch was given, the model has no quantizers, or data held NaN or infinity (ranges are then restored).
+
+    Example:
+        >>> import edgeqat
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2))
+        >>> student = edgeqat.prepare(model, edgeqat.plan(model, torch.randn(2, 4)))
+        >>> _ = edgeqat.calibrate(student, [torch.randn(8, 4)])
+    """
+    activations = [q for q in quantizers(model).values() if isinstance(q, ActivationQuantizer)]
+    if not quantizers(model):
+        raise ValueError("calibrate: the model has no quantizers; call edgeqat.prepare first")
+    saved = [{name: buffer.clone() for name, buffer in q.named_buffers()} for q in activations]
+    for quantizer in activations:
+        quantizer.reset()
+    seen = 0
+    try:
+        with _calibrating(model, activations), torch.no_grad():
+            for batch in tqdm(batches, desc="calibrate", disable=not progress, total=steps):
+                call(model, batch)
+                seen += 1
+                if steps is not None and seen >= steps:
+                    break
+        if seen == 0:
+            raise ValueError("calibrate: batches is empty; give at least one batch of inputs")
+        check_finite(model, "calibrate")
+    except BaseException:
+        for quantizer, state in zip(activations, saved, strict=True):
+            quantizer.load_state_dict(state)
+        raise
+    return model
+
+
+def freeze_observers(model: nn.Module, frozen: bool = True) -> nn.Module:
+    """Stop (or resume) the tracking of activation ranges while training; rounding goes on.
+
+    Example:
+        >>> _ = freeze_observers(torch.nn.Linear(2, 2))
+    """
+    for quantizer in quantizers(model).values():
+        if isinstance(quantizer, ActivationQuantizer) and quantizer.fixed_range is None:
+            quantizer.set_flags(observing=not frozen)
+    return model
+
+
+def enable_quantizers(
+    model: nn.Module, *, weights: bool = True, activations: bool = True
+) -> nn.Module:
+    """Switch rounding on or off, for weights and activations apart: what does each cost?
+
+    Example:
+        >>> _ = enable_quantizers(torch.nn.Linear(2, 2), weights=False)
+    """
+    for quantizer in quantizers(model).values():
+        quantizer.set_flags(
+            enabled=activations if isinstance(quantizer, ActivationQuantizer) else weights
+        )
+    return model

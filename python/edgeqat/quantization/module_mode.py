@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Module mode: for models that cannot be captured, quantizes Linear, Conv and Embedding modules where they stand."""
+
+from __future__ import annotations
+
+import copy
+
+from torch import Tensor, nn
+
+from edgeqat.nn.layers import QUANTIZED_LAYERS
+from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
+from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
+from edgeqat.quantization.recipe import Recipe
+from edgeqat.quantization.target import Target
+
+_OPERATORS: dict[type[nn.Module], tuple[str, int]] = {
+    nn.Linear: ("linear", 0),
+    nn.Conv1d: ("conv", 0),
+    nn.Conv2d: ("conv", 0),
+    nn.ConvTranspose1d: ("conv_transpose", 1),
+    nn.ConvTranspose2d: ("conv_transpose", 1),
+    nn.Embedding: ("embedding", 0),
+}
+
+
+def _reason(module: nn.Module) -> str:
+    """Why module mode leaves `module` in float."""
+    for kind in _OPERATORS:
+        if isinstance(module, kind):
+            return f"a subclass of {kind.__name__} with a forward of its own"
+    return f"module mode does not see inside {type(module).__name__}"
+
+
+def plan_modules(model: nn.Module, recipe: Recipe, target: Target) -> Plan:
+    """A plan by modules: every Linear, Conv and Embedding, and a float row for every other leaf module."""
+    layers: dict[str, LayerPlan] = {}
+    weights: dict[int, TensorPlan] = {}
+    leaves = [
+        (n, m)
+        for n, m in model.named_modules(remove_duplicate=True)
+        if n and not list(m.children())
+    ]
+    weighted = [n for n, m in leaves if type(m) in _OPERATORS]
+    for name, module in leaves:
+        found = _OPERATORS.get(type(module))
+        kind = type(module).__name__
+        output = TensorPlan(
+            f"{name}.input",
+            "float",
+            None,
+            symmetric=recipe.symmetric_activations,
+            note=_reason(module),
+            fixed_range=None,
+        )
+        layer = LayerPlan(name, kind.lower() if found is None else found[0], output)
+        if found is not None and target.supports(found[0]):
+            operator, axis = found
+            weight: Tensor = module.weight  # type: ignore[assignment]
+            layer.weight = weights.get(id(weight))
+            if layer.weight is None:
+                edge = recipe.first_last_bits is not None and name in (weighted[0], weighted[-1])
+                bits = (
+                    max(recipe.weight_bits, recipe.first_last_bits or 0)
+                    if edge
+                    else recipe.weight_bits
+                )
+                bits = 7 if bits == 8 and recipe.reduce_range else bits
+                per_tensor = recipe.weight_granularity == "tensor"
+                layer.weight = TensorPlan(
+                    f"{name}.weight",
+                    "float",
+                    None,
+                    granularity="tensor" if per_tensor else "channel",
+                    axis=None if per_tensor else axis,
+                    narrow_range=bits >= 7 if recipe.narrow_range is None else recipe.narrow_range,
+                    shape=tuple(weight.shape),
+                    fixed_range=None,
+                )
+                layer.weight.bits = bits
+                weights[id(weight)] = layer.weight
+            if operator == "embedding":
+                output.note = "indices are integers"
+            else:
+                output.bits, output.note = recipe.activation_bits, ""
+        elif found is not None:
+            output.note = f"target {target.name} runs {found[0]} in float"
+        layers[name] = layer
+    if not any(layer.weight is not None for layer in layers.values()):
+        raise ValueError(
+            "plan: the model has no Linear, Conv or Embedding module; module mode has nothing to quantize"
+        )
+    return Plan(recipe, target.name, layers, "module")
+
+
+def prepare_modules(model: nn.Module, plan: Plan, *, inplace: bool = False) -> nn.Module:
+    """Turn the modules of a module-mode plan into their quantized forms: at most two helper submodules a layer.
+
+    Parameters keep their names; a weight that several modules share is rounded by each reader alike.
+
+    Raises:
+        ValueError: the plan names a module that the model lacks, or the model was prepared before.
+    """
+    model = model if inplace else copy.deepcopy(model)
+    for layer in plan.layers.values():
+        quantize_weight = layer.weight is not None and layer.weight.bits is not None
+        if not quantize_weight and layer.output.bits is None:
+            continue
+        try:
+            module = model.get_submodule(layer.name)
+        except AttributeError as error:
+            raise ValueError(
+                f"prepare: the model has no module {layer.name!r}; make the plan again"
+            ) from error
+        if type(module) not in QUANTIZED_LAYERS:
+            raise ValueError(
+                f"prepare: {layer.name} is a {type(module).__name__}; module mode starts from the float model's "
+                "Linear, Conv and Embedding modules"
+            )
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        weight_quantizer = input_quantizer = None
+        if layer.weight is not None and layer.weight.bits is not None:
+            weight_quantizer = WeightQuantizer(layer.weight.spec, tuple(weight.shape))
+        if layer.output.bits is not None:
+            input_quantizer = ActivationQuantizer(layer.output.spec, plan.recipe.averaging)
+        module.__class__ = QUANTIZED_LAYERS[type(module)]
+        module.add_module("weight_quantizer", weight_quantizer)
+        module.add_module("input_quantizer", input_quantizer)
+    return model

@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""prepare: puts the quantizers of a plan into a model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import fx, nn
+
+from edgeqat.graph import structure
+from edgeqat.graph.capture import Captured, capture
+from edgeqat.graph.model import QuantizedModel
+from edgeqat.graph.operators import aten
+from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
+from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
+from edgeqat.quantization.recipe import Recipe
+
+QUANTIZERS = "quantizers"
+
+
+def _attach(root: nn.Module, path: str, module: nn.Module) -> None:
+    """Register `module` below `root` at the dotted `path`, with plain containers on the way."""
+    *parents, leaf = path.split(".")
+    for part in parents:
+        if part not in root._modules:
+            root.add_module(part, nn.Module())
+        root = root._modules[part]  # type: ignore[assignment]
+    root.add_module(leaf, module)
+
+
+class _Preparer:
+    def __init__(self, captured: Captured, plan: Plan) -> None:
+        self.plan, self.recipe = plan, plan.recipe
+        self.root: nn.Module = captured.model
+        self.graph, self.mapping = structure.clone_graph(captured.graph)
+        self.quantizers = nn.Module()
+        self.by_name = {
+            str(n.meta.get("tensor_name", n.name)): n
+            for n in self.graph.nodes
+            if n.op not in ("get_attr", "output")
+        } | {str(n.target): n for n in self.graph.nodes if n.op == "get_attr"}
+        self.weights: dict[tuple[str, bool], fx.Node] = {}
+
+    def run(self) -> None:
+        missing = [name for name in self.plan.layers if name not in self.by_name]
+        if missing:
+            raise ValueError(
+                f"prepare: the plan has layers that the model lacks: {', '.join(missing[:5])}; make the plan again with "
+                "edgeqat.plan(model, ...)"
+            )
+        leader = {name: group[0] for group in self.plan.shared_groups for name in group}
+        made: dict[str, str] = {}
+        for layer in self.plan.layers.values():
+            node = self.by_name[layer.name]
+            if layer.weight is not None:
+                self._weight(node, layer)
+            if layer.output.bits is not None and layer.output.status == "quantized":
+                key = leader.get(layer.name, layer.name)
+                if key not in made:
+                    made[key] = self._module(key, layer.output)
+                self._activation(node, layer, made[key])
+        if self.recipe.batch_norm == "folded":
+            self._drop_folded()
+        self.graph.eliminate_dead_code(
+            is_impure_node=lambda n: n.op in ("placeholder", "output", "call_module")
+        )
+        self.graph.lint()
+
+    def _module(self, name: str, tensor: TensorPlan) -> str:
+        path = f"{name}.output"
+        _attach(
+            self.quantizers,
+            path,
+            ActivationQuantizer(tensor.spec, self.recipe.averaging, tensor.fixed_range),
+        )
+        return f"{QUANTIZERS}.{path}"
+
+    def _activation(self, node: fx.Node, layer: LayerPlan, target: str) -> None:
+        users = list(node.users)
+        with self.graph.inserting_after(node):
+            quantized = self.graph.call_module(target, (node,))
+        quantized.meta = {**node.meta, "quantizes": layer.name}
+        for user in users:
+            if user is not quantized:
+                user.replace_input_with(node, quantized)
+
+    def _weight(self, node: fx.Node, layer: LayerPlan) -> None:
+        tensor = layer.weight
+        assert tensor is not None
+        batch_norm = structure.foldable_batch_norm(node, self.root)
+        if batch_norm is not None and self.recipe.batch_norm == "folded":
+            self._fold(node, batch_norm)
+        if tensor.bits is None:
+            return
+        weight = structure.weight_node(node)
+        index = 0 if node.target is aten.embedding.default else 1
+        gamma: str | None = None
+        if batch_norm is not None and self.recipe.batch_norm != "folded":
+            if tensor.granularity == "tensor" and self.recipe.batch_norm == "live":
+                raise ValueError(
+                    f"prepare: {tensor.name} has one scale a tensor, which cannot follow live BatchNorm; use per-channel "
+                    "weights, or batch_norm='folded' or 'frozen'"
+                )
+            module = structure.batch_norm_of(batch_norm, self.root)
+            if module is not None and module.weight is not None and not tensor.narrow_range:
+                gamma = f"{batch_norm.target}.weight"
+        key = (f"{weight.name}|{gamma}", True)
+        if key not in self.weights:
+            path = f"{QUANTIZERS}.{tensor.name}"
+            if not self._has(tensor.name):
+                shape = tuple(int(size) for size in structure.shape_of(weight))
+                _attach(self.quantizers, tensor.name, WeightQuantizer(tensor.spec, shape))
+            arguments: tuple[Any, ...] = (weight,)
+            with self.graph.inserting_before(node):
+                if gamma is not None:
+                    arguments += (self.graph.get_attr(gamma),)
+                quantized = self.graph.call_module(path, arguments)
+            quantized.meta = {**weight.meta, "quantizes": tensor.name}
+            self.weights[key] = quantized
+        node.update_arg(index, self.weights[key])
+
+    def _has(self, path: str) -> bool:
+        module: Any = self.quantizers
+        for part in path.split("."):
+            module = module._modules.get(part)
+            if module is None:
+                return False
+        return True
+
+    def _fold(self, node: fx.Node, batch_norm: fx.Node) -> None:
+        """w * gamma / sigma and beta + (bias - mean) * gamma / sigma, as nodes over the user's own parameters."""
+        module = structure.batch_norm_of(batch_norm, self.root)
+        assert module is not None
+        operator = structure.name_of(node, self.root)
+        weight, path = structure.weight_node(node), str(batch_norm.target)
+        dimensions = len(structure.shape_of(weight))
+        axis = 1 if operator == "conv_transpose" else 0
+        call = self.graph.call_function
+        with self.graph.inserting_before(node):
+            sigma = call(
+                aten.sqrt.default,
+                (call(aten.add.Scalar, (self.graph.get_attr(f"{path}.running_var"), module.eps)),),
+            )
+            ones = call(aten.ones_like.default, (sigma,))
+            gamma = self.graph.get_attr(f"{path}.weight") if module.weight is not None else ones
+            factor = call(aten.div.Tensor, (gamma, sigma))
+            shape = [1] * dimensions
+            shape[axis] = -1
+            folded = call(aten.mul.Tensor, (weight, call(aten.view.default, (factor, shape))))
+            mean = self.graph.get_attr(f"{path}.running_mean")
+            bias = node.args[2] if len(node.args) > 2 else None
+            centred = (
+                call(aten.neg.default, (mean,))
+                if bias is None
+                else call(aten.sub.Tensor, (bias, mean))
+            )
+            shift = call(aten.mul.Tensor, (centred, factor))
+            if module.bias is not None:
+                shift = call(aten.add.Tensor, (shift, self.graph.get_attr(f"{path}.bias")))
+        folded.meta = dict(weight.meta)
+        arguments = list(node.args) + [None] * (3 - len(node.args))
+        arguments[1], arguments[2] = folded, shift
+        node.args = tuple(arguments)
+        batch_norm.meta["folded"] = True
+
+    def _drop_folded(self) -> None:
+        for node in list(self.graph.nodes):
+            if (
+                node.meta.get("folded")
+                and node.op == "call_module"
+                and "quantizes" not in node.meta
+            ):
+                node.replace_all_uses_with(node.args[0])
+                self.graph.erase_node(node)
+
+    def frozen(self) -> list[str]:
+        """BatchNorm modules that stay in eval mode."""
+        if self.recipe.batch_norm != "frozen":
+            return []
+        return [
+            str(n.target)
+            for n in self.graph.nodes
+            if structure.batch_norm_of(n, self.root) is not None
+        ]
+
+
+def prepare(
+    model: nn.Module,
+    plan: Plan | str | Recipe = "int8",
+    example_inputs: Any = None,
+    *,
+    inplace: bool = False,
+) -> nn.Module:
+    """The model with the quantizers of `plan` in place, ready for `calibrate` and for training.
+
+    The result keeps the model's own parameter names, `train()`/`eval()` and attributes; `deepcopy`, `pickle`, `state_dict`,
+    `torch.compile(fullgraph=True)` and `torch.export` work on it.
+
+    Args:
+        model: the float model; it is copied unless `inplace`.
+        plan: from `edgeqat.plan`, or a recipe (then `example_inputs` is needed).
+        example_inputs: needed when the plan was read from a file.
+        inplace: share parameters with `model` instead of copying them.
+
+    Raises:
+        ValueError: the plan does not fit the model, or no example inputs are known.
+
+    Example:
+        >>> import edgeqat
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
+        >>> student = edgeqat.prepare(model, edgeqat.plan(model, torch.randn(2, 4)))
+        >>> student(torch.randn(3, 4)).shape
+        torch.Size([3, 2])
+    """
+    if not isinstance(plan, Plan):
+        from edgeqat.quantization.planner import plan as make_plan
+
+        if example_inputs is None:
+            raise ValueError("prepare: give a Plan, or a recipe together with example_inputs")
+        plan = make_plan(model, example_inputs, recipe=plan)
+    if plan.mode == "module":
+        from edgeqat.quantization.module_mode import prepare_modules
+
+        return prepare_modules(model, plan, inplace=inplace)
+    inputs = plan.example_inputs if example_inputs is None else example_inputs
+    if inputs is None:
+        raise ValueError(
+            "prepare: the plan was read from a file and holds no example inputs; give example_inputs="
+        )
+    plan.check()
+    captured = capture(
+        model,
+        inputs,
+        example_kwargs=plan.example_kwargs,
+        dynamic_batch=plan.dynamic_batch,
+        inplace=inplace,
+    )
+    preparer = _Preparer(captured, plan)
+    preparer.run()
+    student = QuantizedModel(captured, preparer.graph, preparer.quantizers)
+    student.plan = plan
+    student.freeze_batch_norm(preparer.frozen())
+    return student
