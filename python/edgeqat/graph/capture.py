@@ -36,6 +36,7 @@ from edgeqat.graph import arguments, cleanup, modes, naming
 from edgeqat.graph.attention import expand_attention
 from edgeqat.graph.errors import CaptureError
 from edgeqat.graph.failures import explain
+from edgeqat.graph.folding import fold_constants
 from edgeqat.graph.functionalize import functionalize
 
 # Submodule of a QuantizedModel that owns Captured.constants.
@@ -106,6 +107,7 @@ def capture(
     modes.join(graph, other.graph, owner.get_submodule)
     functionalize(graph)
     expand_attention(graph)
+    fold_constants(graph, constants)
     cleanup.tidy(graph, owner)
     return _finish(graph, owner, signature, constants, train.call_spec.out_spec)
 
@@ -121,6 +123,12 @@ def _finish(
     inputs = [n for n in old.nodes if n.op == "placeholder"]
     for node, leaf in zip(inputs, signature.leaves, strict=True):
         node.target = leaf.name
+    kept: dict[str, torch.Tensor] = {}
+    for node in old.nodes:
+        if node.op == "get_attr" and node.target in constants:
+            key = naming.unique(naming.identifier(str(node.target).lstrip("#")), set(kept))
+            kept[key] = constants[str(node.target)].detach().clone()
+            node.target = f"{CONSTANTS}.{key}"
     names = naming.tensor_names(old, model.get_submodule)
     graph = fx.Graph()
     new: dict[fx.Node, fx.Node] = {}
@@ -130,9 +138,6 @@ def _finish(
             raise CaptureError(
                 f"argument '{leaf.name}' must be a tensor to be an input of the graph"
             )
-    for node in old.nodes:
-        if node.op == "get_attr" and node.target in constants:
-            node.target = f"{CONSTANTS}.{naming.identifier(str(node.target))}"
     skipped = {n for n, leaf in zip(inputs, signature.leaves, strict=True) if not leaf.tensor}
     for node in old.nodes:
         if node in skipped:
@@ -154,9 +159,6 @@ def _finish(
         }
         new[node] = made
     graph.lint()
-    used = {str(n.target) for n in graph.nodes if n.op == "get_attr"}
-    kept = {naming.identifier(k): v for k, v in constants.items()}
-    kept = {k: v.detach().clone() for k, v in kept.items() if f"{CONSTANTS}.{k}" in used}
     outputs = next(n for n in reversed(graph.nodes) if n.op == "output").args[0]
     shapes = {n.meta["tensor_name"]: n.meta["shape"] for n in graph.nodes if n.op == "placeholder"}
     return Captured(

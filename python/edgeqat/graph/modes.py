@@ -45,7 +45,7 @@ def join(train: fx.Graph, evaluation: fx.Graph, module: Callable[[str], nn.Modul
         CaptureError: the graphs differ beyond batch normalization and dropout.
     """
     matched: dict[Any, Any] = {}
-    followers: list[tuple[fx.Node, int | str]] = []
+    followers: list[tuple[fx.Node, str]] = []
     others = [n for n in evaluation.nodes if n.op == "call_function"]
     inputs = {(n.op, n.target): n for n in evaluation.nodes if n.op in ("placeholder", "get_attr")}
     for node in train.nodes:
@@ -61,9 +61,9 @@ def join(train: fx.Graph, evaluation: fx.Graph, module: Callable[[str], nn.Modul
             position += 1
         elif _packet(node) in _DROPOUT:
             matched[node] = matched[node.args[0]]
-            followers.append((node, 2))
+            followers.append((node, "train"))
         elif _is_batch_counter(node):
-            followers.append((node, 1))
+            followers.append((node, "other"))
         else:
             _refuse(node, other)
     if position < len(others):
@@ -75,33 +75,31 @@ def join(train: fx.Graph, evaluation: fx.Graph, module: Callable[[str], nn.Modul
     _call_modules(train, module)
 
 
-def _differences(node: fx.Node, other: fx.Node, matched: dict[Any, Any]) -> list[int | str] | None:
+def _differences(node: fx.Node, other: fx.Node, matched: dict[Any, Any]) -> list[str] | None:
     """Arguments that must follow the mode; None when the nodes compute different things."""
-    if node.target != other.target or len(node.args) != len(other.args):
+    if node.target != other.target:
         return None
-    if set(node.kwargs) != set(other.kwargs):
+    mine, theirs = _arguments(node), _arguments(other)
+    if set(mine) != set(theirs):
         return None
-    flags: list[int | str] = []
-    pairs: list[tuple[int | str, Any, Any]] = [
-        (i, a, b) for i, (a, b) in enumerate(zip(node.args, other.args, strict=True))
-    ]
-    pairs += [(k, node.kwargs[k], other.kwargs[k]) for k in node.kwargs]
-    for key, mine, theirs in pairs:
-        mapped = _mapped(mine, matched)
-        if mapped == theirs and type(mapped) is type(theirs):
+    flags = []
+    for name, value in mine.items():
+        mapped, expected = _mapped(value, matched), theirs[name]
+        if mapped == expected:
             continue
-        name = _argument_name(node, key)
-        if name in _FLAGS and mine is True and theirs is False or name == "dropout_p" and theirs == 0.0:
-            flags.append(key)
-        elif _packet(node) in _DROPOUT and name == "p" and theirs == 0.0:
-            flags.append(2)
+        if name in _FLAGS and value is True and expected is False:
+            flags.append(name)
+        elif name == "dropout_p" and expected == 0.0:
+            flags.append(name)  # F.scaled_dot_product_attention(..., p if self.training else 0)
+        elif _packet(node) in _DROPOUT and name == "p" and expected == 0.0:
+            flags.append("train")
         else:
             return None
     return flags
 
 
-def _follow(graph: fx.Graph, node: fx.Node, key: int | str) -> None:
-    """Makes argument `key` of `node` read the mode of the module that owns the node."""
+def _follow(graph: fx.Graph, node: fx.Node, name: str) -> None:
+    """Makes argument `name` of `node` read the mode of the module that owns the node."""
     if node.target is _ATTENTION:
         node.meta["dropout_follows_mode"] = True
         return
@@ -109,10 +107,11 @@ def _follow(graph: fx.Graph, node: fx.Node, key: int | str) -> None:
     with graph.inserting_before(node):
         mode = graph.create_node("get_attr", f"{owner}.training" if owner else "training")
         mode.meta = {k: v for k, v in node.meta.items() if k in ("nn_module_stack", "stack_trace")}
-    if isinstance(key, int):
-        node.update_arg(key, mode)
+    names = [a.name for a in node.target._schema.arguments]  # type: ignore[union-attr]
+    if names.index(name) < len(node.args):
+        node.update_arg(names.index(name), mode)
     else:
-        node.update_kwarg(key, mode)
+        node.update_kwarg(name, mode)
 
 
 def _call_modules(graph: fx.Graph, module: Callable[[str], nn.Module]) -> None:
@@ -156,10 +155,13 @@ def _packet(node: fx.Node) -> str:
     return target._schema.name.split("::")[-1] if isinstance(target, torch._ops.OpOverload) else ""
 
 
-def _argument_name(node: fx.Node, key: int | str) -> str:
-    if isinstance(key, str) or not isinstance(node.target, torch._ops.OpOverload):
-        return str(key)
-    return str(node.target._schema.arguments[key].name)
+def _arguments(node: fx.Node) -> dict[str, Any]:
+    """Arguments by name, with the schema's defaults, which a call may leave out in one mode."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return {str(i): v for i, v in enumerate(node.args)} | dict(node.kwargs)
+    schema = node.target._schema.arguments
+    given = {a.name: v for a, v in zip(schema, node.args, strict=False)} | dict(node.kwargs)
+    return {a.name: given.get(a.name, a.default_value) for a in schema}
 
 
 def _mapped(value: Any, matched: dict[Any, Any]) -> Any:

@@ -110,6 +110,8 @@ def tensor_names(graph: fx.Graph, module: Callable[[str], nn.Module]) -> dict[fx
         if node.op == "placeholder" or node.op == "get_attr":
             names[node] = unique(str(node.target), taken)
     for node in _computations(graph):
+        if _is_number(node):
+            continue
         owner, key = call(node)
         if node.op == "call_module":
             wanted = str(node.target)
@@ -120,6 +122,9 @@ def tensor_names(graph: fx.Graph, module: Callable[[str], nn.Module]) -> dict[fx
         else:
             wanted = f"{owner}.{op_name(node)}" if owner else op_name(node)
         names[node] = unique(wanted, taken)
+    for node in _computations(graph):  # last: sizes must not shift the numbers of tensors
+        if _is_number(node):
+            names[node] = unique("size", taken)
     return names
 
 
@@ -135,6 +140,11 @@ def _computations(graph: fx.Graph) -> Iterator[fx.Node]:
 
 def _is_getitem(node: fx.Node) -> bool:
     return node.op == "call_function" and getattr(node.target, "__name__", "") == "getitem"
+
+
+def _is_number(node: fx.Node) -> bool:
+    """True for sizes and other results that are no tensor (nor a tuple of tensors)."""
+    return isinstance(node.meta.get("val"), int | float | torch.SymInt | torch.SymFloat | torch.SymBool)
 
 
 def _node(argument: Any) -> fx.Node:
