@@ -19,57 +19,87 @@ inline constexpr std::int64_t kBlock = 512;
 // a channel longer than the block), the loop broadcasts; otherwise it reads an array. Two loops
 // cover every granularity.
 struct BlockQParams {
-  bool uniform;
-  float scale, low, high;  // used if uniform; low = qmin - zero_point, high = qmax - zero_point
+  bool uniform = false;
+  float scale = 1.0F;  // the scalars are used if uniform
+  float low = 0.0F;    // qmin - zero_point
+  float high = 0.0F;   // qmax - zero_point
   alignas(64) float scales[kBlock];
   alignas(64) float lows[kBlock];
   alignas(64) float highs[kBlock];
 };
 
-EDGEQAT_ALWAYS_INLINE void FillRun(float* out, std::int64_t count, float value) {
-  for (std::int64_t i = 0; i < count; ++i) out[i] = value;
-}
+// Consecutive elements that share one scale (layout.width == 1) or use consecutive scales (width >
+// 1).
+struct Segment {
+  std::int64_t length;
+  std::int64_t scale;  // the index of the first one's scale
+};
+
+// Walks over the segments of a range with two divisions in all, not two per element.
+class SegmentCursor {
+ public:
+  EDGEQAT_ALWAYS_INLINE SegmentCursor(const QuantLayout& layout, std::int64_t begin)
+      : width_(layout.width),
+        channels_(layout.channels),
+        channel_size_(layout.rows * layout.width),
+        channel_((begin / channel_size_) % channels_),
+        offset_(begin % channel_size_),
+        column_(width_ == 1 ? 0 : offset_ % width_) {}
+
+  // The segment at the current position, at most `limit` long; then moves behind it.
+  EDGEQAT_ALWAYS_INLINE Segment Next(std::int64_t limit) {
+    const std::int64_t end = width_ == 1 ? channel_size_ - offset_ : width_ - column_;
+    const Segment segment = {std::min(end, limit), channel_ * width_ + column_};
+    offset_ += segment.length;
+    column_ = width_ == 1 || segment.length == end ? 0 : column_ + segment.length;
+    if (offset_ == channel_size_) {
+      offset_ = 0;
+      channel_ = channel_ + 1 == channels_ ? 0 : channel_ + 1;
+    }
+    return segment;
+  }
+
+ private:
+  std::int64_t width_, channels_, channel_size_;
+  std::int64_t channel_, offset_, column_;
+};
 
 // Writes the parameters of elements [begin, begin + count) into `block`.
 EDGEQAT_ALWAYS_INLINE void LoadQParams(const QuantLayout& layout, const float* scale,
                                        const std::int32_t* zero_point, std::int32_t qmin,
                                        std::int32_t qmax, std::int64_t begin, std::int64_t count,
                                        BlockQParams& block) {
-  const std::int64_t run = layout.width == 1 ? layout.rows : 1;
-  std::int64_t channel = (begin / (layout.rows * layout.width)) % layout.channels;
-  std::int64_t offset = begin % (layout.rows * layout.width);  // inside the channel
-  if (layout.width == 1 && offset + count <= run) {
-    block.uniform = true;
-    block.scale = scale[channel];
-    block.low = static_cast<float>(qmin - zero_point[channel]);
-    block.high = static_cast<float>(qmax - zero_point[channel]);
-    return;
-  }
-  block.uniform = false;
+  SegmentCursor cursor(layout, begin);
   for (std::int64_t done = 0; done < count;) {
-    std::int64_t length;
+    const Segment segment = cursor.Next(count - done);
+    const float* const s = scale + segment.scale;
+    const std::int32_t* const z = zero_point + segment.scale;
     if (layout.width == 1) {
-      length = std::min(run - offset, count - done);
-      FillRun(block.scales + done, length, scale[channel]);
-      FillRun(block.lows + done, length, static_cast<float>(qmin - zero_point[channel]));
-      FillRun(block.highs + done, length, static_cast<float>(qmax - zero_point[channel]));
+      const float one_scale = s[0];
+      const auto low = static_cast<float>(qmin - z[0]);
+      const auto high = static_cast<float>(qmax - z[0]);
+      if (segment.length == count) {
+        block.uniform = true;
+        block.scale = one_scale;
+        block.low = low;
+        block.high = high;
+        return;
+      }
+      block.uniform = false;
+      for (std::int64_t i = 0; i < segment.length; ++i) {
+        block.scales[done + i] = one_scale;
+        block.lows[done + i] = low;
+        block.highs[done + i] = high;
+      }
     } else {
-      const std::int64_t column = offset % layout.width;
-      length = std::min(layout.width - column, count - done);
-      const float* const s = scale + channel * layout.width + column;
-      const std::int32_t* const z = zero_point + channel * layout.width + column;
-      for (std::int64_t i = 0; i < length; ++i) {
+      block.uniform = false;
+      for (std::int64_t i = 0; i < segment.length; ++i) {
         block.scales[done + i] = s[i];
         block.lows[done + i] = static_cast<float>(qmin - z[i]);
         block.highs[done + i] = static_cast<float>(qmax - z[i]);
       }
     }
-    done += length;
-    offset += length;
-    if (offset == layout.rows * layout.width) {
-      offset = 0;
-      channel = channel + 1 == layout.channels ? 0 : channel + 1;
-    }
+    done += segment.length;
   }
 }
 

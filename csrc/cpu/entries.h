@@ -13,12 +13,24 @@ using I64 = std::int64_t;
 
 void fake_quantize_baseline(const FakeQuantizeArgs& args, I64 begin, I64 end);
 void fake_quantize_backward_baseline(const FakeQuantizeBackwardArgs& args, I64 begin, I64 end);
+void quantize_baseline(const QuantizeArgs& args, I64 begin, I64 end);
+void dequantize_baseline(const DequantizeArgs& args, I64 begin, I64 end);
+I64 observe_minmax_baseline(const ObserveMinmaxArgs& args, I64 begin, I64 end,
+                            std::int32_t* min_keys, std::int32_t* max_keys);
 
 #if EDGEQAT_X86
 void fake_quantize_v3(const FakeQuantizeArgs& args, I64 begin, I64 end);
 void fake_quantize_v4(const FakeQuantizeArgs& args, I64 begin, I64 end);
 void fake_quantize_backward_v3(const FakeQuantizeBackwardArgs& args, I64 begin, I64 end);
 void fake_quantize_backward_v4(const FakeQuantizeBackwardArgs& args, I64 begin, I64 end);
+void quantize_v3(const QuantizeArgs& args, I64 begin, I64 end);
+void quantize_v4(const QuantizeArgs& args, I64 begin, I64 end);
+void dequantize_v3(const DequantizeArgs& args, I64 begin, I64 end);
+void dequantize_v4(const DequantizeArgs& args, I64 begin, I64 end);
+I64 observe_minmax_v3(const ObserveMinmaxArgs& args, I64 begin, I64 end, std::int32_t* min_keys,
+                      std::int32_t* max_keys);
+I64 observe_minmax_v4(const ObserveMinmaxArgs& args, I64 begin, I64 end, std::int32_t* min_keys,
+                      std::int32_t* max_keys);
 #endif
 
 }  // namespace edgeqat::cpu

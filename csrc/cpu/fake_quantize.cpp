@@ -11,28 +11,25 @@
 namespace edgeqat {
 namespace cpu {
 
-void fake_quantize_baseline(const FakeQuantizeArgs& args, std::int64_t begin, std::int64_t end) {
+void fake_quantize_baseline(const FakeQuantizeArgs& args, I64 begin, I64 end) {
   FakeQuantizeBody(args, begin, end);
 }
-void fake_quantize_backward_baseline(const FakeQuantizeBackwardArgs& args, std::int64_t begin,
-                                     std::int64_t end) {
+void fake_quantize_backward_baseline(const FakeQuantizeBackwardArgs& args, I64 begin, I64 end) {
   FakeQuantizeBackwardBody(args, begin, end);
 }
 #if EDGEQAT_X86
-EDGEQAT_TARGET_V3 void fake_quantize_v3(const FakeQuantizeArgs& args, std::int64_t begin,
-                                        std::int64_t end) {
+EDGEQAT_TARGET_V3 void fake_quantize_v3(const FakeQuantizeArgs& args, I64 begin, I64 end) {
   FakeQuantizeBody(args, begin, end);
 }
-EDGEQAT_TARGET_V4 void fake_quantize_v4(const FakeQuantizeArgs& args, std::int64_t begin,
-                                        std::int64_t end) {
+EDGEQAT_TARGET_V4 void fake_quantize_v4(const FakeQuantizeArgs& args, I64 begin, I64 end) {
   FakeQuantizeBody(args, begin, end);
 }
-EDGEQAT_TARGET_V3 void fake_quantize_backward_v3(const FakeQuantizeBackwardArgs& args,
-                                                 std::int64_t begin, std::int64_t end) {
+EDGEQAT_TARGET_V3 void fake_quantize_backward_v3(const FakeQuantizeBackwardArgs& args, I64 begin,
+                                                 I64 end) {
   FakeQuantizeBackwardBody(args, begin, end);
 }
-EDGEQAT_TARGET_V4 void fake_quantize_backward_v4(const FakeQuantizeBackwardArgs& args,
-                                                 std::int64_t begin, std::int64_t end) {
+EDGEQAT_TARGET_V4 void fake_quantize_backward_v4(const FakeQuantizeBackwardArgs& args, I64 begin,
+                                                 I64 end) {
   FakeQuantizeBackwardBody(args, begin, end);
 }
 #endif
@@ -42,13 +39,12 @@ EDGEQAT_TARGET_V4 void fake_quantize_backward_v4(const FakeQuantizeBackwardArgs&
 void fake_quantize(const FakeQuantizeArgs& args, const ParallelFor& pool) {
   const auto kernel = cpu::ActiveKernels().fake_quantize;
   cpu::ForChunks(args.layout.numel(), pool,
-                 [&](std::int64_t begin, std::int64_t end) { kernel(args, begin, end); });
+                 [&](cpu::I64 begin, cpu::I64 end) { kernel(args, begin, end); });
 }
 
 void fake_quantize_backward(const FakeQuantizeBackwardArgs& args, const ParallelFor& pool) {
   const auto kernel = cpu::ActiveKernels().fake_quantize_backward;
-  cpu::ForChunks(args.numel, pool,
-                 [&](std::int64_t begin, std::int64_t end) { kernel(args, begin, end); });
+  cpu::ForChunks(args.numel, pool, [&](cpu::I64 begin, cpu::I64 end) { kernel(args, begin, end); });
 }
 
 }  // namespace edgeqat

@@ -12,17 +12,26 @@ constexpr KernelTable kTable[] = {
         .isa = Isa::kBaseline,
         .fake_quantize = fake_quantize_baseline,
         .fake_quantize_backward = fake_quantize_backward_baseline,
+        .quantize = quantize_baseline,
+        .dequantize = dequantize_baseline,
+        .observe_minmax = observe_minmax_baseline,
     },
 #if EDGEQAT_X86
     {
         .isa = Isa::kV3,
         .fake_quantize = fake_quantize_v3,
         .fake_quantize_backward = fake_quantize_backward_v3,
+        .quantize = quantize_v3,
+        .dequantize = dequantize_v3,
+        .observe_minmax = observe_minmax_v3,
     },
     {
         .isa = Isa::kV4,
         .fake_quantize = fake_quantize_v4,
         .fake_quantize_backward = fake_quantize_backward_v4,
+        .quantize = quantize_v4,
+        .dequantize = dequantize_v4,
+        .observe_minmax = observe_minmax_v4,
     },
 #endif
 };

@@ -9,7 +9,6 @@
 #include "edgeqat/fake_quantize.h"
 #include "edgeqat/isa.h"
 #include "edgeqat/observer.h"
-#include "edgeqat/packing.h"
 #include "edgeqat/quantize.h"
 
 namespace edgeqat::cpu {
@@ -22,6 +21,12 @@ struct KernelTable {
   void (*fake_quantize)(const FakeQuantizeArgs& args, std::int64_t begin, std::int64_t end);
   void (*fake_quantize_backward)(const FakeQuantizeBackwardArgs& args, std::int64_t begin,
                                  std::int64_t end);
+  void (*quantize)(const QuantizeArgs& args, std::int64_t begin, std::int64_t end);
+  void (*dequantize)(const DequantizeArgs& args, std::int64_t begin, std::int64_t end);
+  // Takes the elements into min_keys, max_keys (OrderKey in observer-inl.h) of layout.num_scales()
+  // channels, which the caller has started; returns the number of non-finite values.
+  std::int64_t (*observe_minmax)(const ObserveMinmaxArgs& args, std::int64_t begin,
+                                 std::int64_t end, std::int32_t* min_keys, std::int32_t* max_keys);
 };
 
 // Every variant of this build, whether this CPU can run it or not, slowest first.

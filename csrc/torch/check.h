@@ -6,11 +6,13 @@
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "edgeqat/error.h"
 #include "edgeqat/quant_layout.h"
@@ -197,6 +199,59 @@ inline void CheckMask(std::string_view op, const std::optional<Tensor>& mask, co
   CheckDtype(op, "mask", *mask, ScalarType::Bool);
   CheckDevice(op, "mask", *mask, data);
   CheckShape(op, "mask", *mask, Sizes(data), "A mask has one value for each element of x.");
+}
+
+inline void CheckState(std::string_view op, std::string_view argument, const Tensor& state,
+                       ScalarType dtype, std::int64_t size, const Tensor& x) {
+  CheckDtype(op, argument, state, dtype);
+  CheckDevice(op, argument, state, x);
+  CheckShape(op, argument, state, {&size, 1},
+             "min_val, max_val have one value per channel, count has 2.");
+  if (state.is_contiguous()) return;
+  Fail(op, argument, "contiguous", "a strided view",
+       "It is written in place: pass the buffer itself.");
+}
+
+// The state of observe_minmax_: it is written in place, so it must lie contiguously.
+inline Granularity CheckObserverState(const Tensor& x, const Tensor& min_val, const Tensor& max_val,
+                                      const Tensor& count, std::optional<double> averaging,
+                                      std::optional<std::int64_t> axis) {
+  constexpr const char* kOp = "observe_minmax_";
+  const Granularity granularity = {
+      axis.has_value() ? std::optional(CheckAxis(kOp, *axis, x.dim())) : std::nullopt,
+      std::nullopt};
+  const std::int64_t channels = granularity.axis.has_value() ? x.size(*granularity.axis) : 1;
+  constexpr std::int64_t kCounters = 2;
+  CheckState(kOp, "min_val", min_val, ScalarType::Float, channels, x);
+  CheckState(kOp, "max_val", max_val, ScalarType::Float, channels, x);
+  CheckState(kOp, "count", count, ScalarType::Long, kCounters, x);
+  if (averaging.has_value() && !(*averaging > 0.0 && *averaging <= 1.0)) {
+    Fail(kOp, "averaging", "in (0, 1]", std::to_string(*averaging),
+         "0.01 follows slowly, 1 keeps the last batch only, None keeps the extremes.");
+  }
+  return granularity;
+}
+
+inline void CheckPackBits(std::string_view op, std::int64_t bits) {
+  if (bits == 2 || bits == 4 || bits == 8) return;
+  Fail(op, "bits", "2, 4 or 8", std::to_string(bits),
+       "Store 3-bit codes in 4 bits, 5 to 7-bit codes in 8.");
+}
+
+// Returns the number of codes that `shape` holds, which `packed` must have room for exactly.
+inline std::int64_t CheckUnpackShape(const Tensor& packed, std::int64_t bits,
+                                     std::span<const std::int64_t> shape) {
+  std::int64_t count = 1;
+  for (const std::int64_t size : shape) {
+    if (size < 0 || __builtin_mul_overflow(count, size, &count)) {
+      Fail("unpack", "shape", "a list of sizes >= 0", ShapeName(shape),
+           "Pass the shape of the codes before pack.");
+    }
+  }
+  const std::int64_t per_byte = 8 / bits;
+  const std::int64_t bytes = count / per_byte + (count % per_byte != 0 ? 1 : 0);
+  CheckShape("unpack", "packed", packed, {&bytes, 1}, "shape and bits must be those of pack.");
+  return count;
 }
 
 }  // namespace edgeqat::torch_ops

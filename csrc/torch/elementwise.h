@@ -33,6 +33,18 @@ inline QuantLayout LayoutOf(std::span<const std::int64_t> sizes, std::int64_t nu
   return QuantLayout::PerGroup(sizes, *axis, *granularity.group_size);
 }
 
+// The layout of data that lies in memory in the given order of its dimensions.
+inline QuantLayout LayoutInMemory(std::span<const std::int64_t> sizes, std::int64_t numel,
+                                  const Granularity& granularity, const MemoryOrder& order) {
+  Shape memory_sizes;
+  std::optional<std::int64_t> axis;
+  for (const std::int64_t dim : order.dims) {
+    if (dim == granularity.axis) axis = std::ssize(memory_sizes);
+    memory_sizes.push_back(sizes[dim]);
+  }
+  return LayoutOf(memory_sizes, numel, granularity, axis);
+}
+
 // The result is laid out as torch.empty_like(x). A dense x (channels_last for example) is taken in
 // memory order as it lies; x with gaps or overlap is copied once. `row_major` asks for row-major
 // order (bits are counted in it); groups need it too, because their scales lie in the order of x's
@@ -50,14 +62,20 @@ inline Elementwise Prepare(const Tensor& x, ScalarType dtype, const Granularity&
     return {RowMajor(x), EmptyRowMajor(sizes, dtype, x), result,
             LayoutOf(sizes, x.numel(), granularity, granularity.axis)};
   }
-  Shape memory_sizes;
-  std::optional<std::int64_t> axis;
-  for (const std::int64_t dim : result_order.dims) {
-    if (dim == granularity.axis) axis = std::ssize(memory_sizes);
-    memory_sizes.push_back(sizes[dim]);
-  }
   return {WithStridesOf(x, result), result, result,
-          LayoutOf(memory_sizes, x.numel(), granularity, axis)};
+          LayoutInMemory(sizes, x.numel(), granularity, result_order)};
+}
+
+// For an operator that only reads, where the order of the elements does not matter.
+struct Readable {
+  Tensor x;
+  QuantLayout layout;
+};
+
+inline Readable PrepareReading(const Tensor& x, const Granularity& granularity) {
+  MemoryOrder order = OrderOf(x);
+  if (order.dense) return {x, LayoutInMemory(Sizes(x), x.numel(), granularity, order)};
+  return {RowMajor(x), LayoutOf(Sizes(x), x.numel(), granularity, granularity.axis)};
 }
 
 }  // namespace edgeqat::torch_ops

@@ -12,7 +12,8 @@
 STABLE_TORCH_LIBRARY(edgeqat, m) {
   // Running minimum and maximum of the finite values; min_val, max_val float32 [1] or
   // [x.size(axis)], starting at +inf, -inf; count int64 [2] += {1, number of non-finite values}.
-  // averaging=c: the first batch sets the state, then state += c * (batch - state).
+  // averaging=c: the first batch sets the state, then state += c * (batch - state). An empty x changes
+  // nothing, and neither does a channel without finite values its own state.
   m.def(
       "observe_minmax_(Tensor x, Tensor(a!) min_val, Tensor(b!) max_val, Tensor(c!) count, "
       "float? averaging=None, int? axis=None) -> ()");
@@ -23,15 +24,16 @@ STABLE_TORCH_LIBRARY(edgeqat, m) {
       "-> (Tensor scale, Tensor zero_point)");
 
   // y = (clamp(round_half_even(x / scale) + zero_point, qmin, qmax) - zero_point) * scale, in x's
-  // dtype and with the strides of empty_like(x). mask (bool, x's shape): +0 where False.
+  // dtype and with the strides of empty_like(x). mask (bool, x's shape): +0 where False. No `*`
+  // before axis: torch.library refuses vmap and autograd formulas for keyword-only tensors.
   m.def(
-      "fake_quantize(Tensor x, Tensor scale, Tensor zero_point, int qmin, int qmax, *, "
+      "fake_quantize(Tensor x, Tensor scale, Tensor zero_point, int qmin, int qmax, "
       "int? axis=None, SymInt? group_size=None, Tensor? mask=None) -> Tensor");
 
   // The same y, and bits uint8 [ceil(n / 8)]: bit e % 8 of byte e / 8 tells that element e, counted
   // in row-major order of x's shape whatever its strides, was in range and not masked out.
   m.def(
-      "fake_quantize_train(Tensor x, Tensor scale, Tensor zero_point, int qmin, int qmax, *, "
+      "fake_quantize_train(Tensor x, Tensor scale, Tensor zero_point, int qmin, int qmax, "
       "int? axis=None, SymInt? group_size=None, Tensor? mask=None) -> (Tensor y, Tensor bits)");
 
   // grad where the bit is set, otherwise +0; strides of empty_like(grad).
