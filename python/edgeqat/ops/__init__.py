@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the dispatcher needs from Python for every op of torch.ops.edgeqat.
+
+Schemas and kernels come with the C++ library; importing this package adds the fake kernels, the
+autograd formulas, the autocast policy and the vmap rules. Call the ops by `edgeqat.functional`.
+"""
+
+from __future__ import annotations
+
+from edgeqat.ops import _autocast, _autograd, _fake, _vmap
+
+__all__ = ["_autocast", "_autograd", "_fake", "_vmap"]

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Autograd formulas over the backward ops, and by name why the other ops have none.
+
+The derivative of fake_quantize is the clipped straight-through estimator (STE): the incoming
+gradient where the value fell inside [qmin, qmax], 0 elsewhere. Forward keeps one bit per element
+for it: a layer of 4 MiB of float32 activations keeps 128 KiB instead of the activations themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+#: Ops without a derivative and why; they run under autograd and their results do not require grad.
+NON_DIFFERENTIABLE: dict[str, str] = {
+    "observe_minmax_": "statistics are state, not a function of the loss",
+    "choose_qparams": "scale and zero point of an observer are constants of the step",
+    "quantize": "integer codes have no gradient",
+    "dequantize": "integer codes have no gradient",
+    "pack": "packed bytes have no gradient",
+    "unpack": "integer codes have no gradient",
+}
+
+_NO_GRADIENTS = (None,) * 7
+_OPS = torch.ops.edgeqat
+# Straight to the kernel, past the Python kernels at the end of this file: 5 microseconds a call.
+_below_autograd = torch._C._AutoDispatchBelowAutograd
+
+
+def _refuse_gradient_of(scale: Tensor) -> None:
+    if scale.requires_grad:
+        raise RuntimeError(
+            "edgeqat.fake_quantize: scale requires grad, but the clipped straight-through estimator "
+            "has no gradient for it, so training would leave it unchanged; pass scale.detach()"
+        )
+
+
+class FakeQuantize(torch.autograd.Function):
+    """fake_quantize in eager training; saves the bits (0.125 byte an element) and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, scale: Tensor, *arguments: Any) -> Tensor:
+        """Values on the grid; the bits of the elements in range are kept."""
+        _refuse_gradient_of(scale)
+        with _below_autograd():
+            y, bits = _OPS.fake_quantize_train(x, scale, *arguments)
+        ctx.save_for_backward(bits)
+        result: Tensor = y
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Clipped straight-through estimator."""
+        return (_fake_quantize_backward(grads[0], ctx.saved_tensors[0]), *_NO_GRADIENTS)
+
+
+class FakeQuantizeTrain(torch.autograd.Function):
+    """fake_quantize_train with its gradient, in the form that torch.func and torch.vmap accept.
+
+    That form costs 14 microseconds more in forward, so eager training does without it.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor, scale: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+        """Values on the grid and the bits of the elements in range."""
+        _refuse_gradient_of(scale)
+        result: tuple[Tensor, Tensor] = _OPS.fake_quantize_train(x, scale, *arguments)
+        return result
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """Keep the bits."""
+        ctx.mark_non_differentiable(output[1])
+        ctx.save_for_backward(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Clipped straight-through estimator."""
+        return (_OPS.fake_quantize_backward(grads[0], ctx.saved_tensors[0]), *_NO_GRADIENTS)
+
+
+class FakeQuantizeBackward(torch.autograd.Function):
+    """fake_quantize_backward is linear in the gradient: its own gradient is the same selection."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(grad: Tensor, bits: Tensor) -> Tensor:
+        """The gradient where the bit is set, +0 elsewhere."""
+        result: Tensor = _OPS.fake_quantize_backward(grad, bits)
+        return result
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        """Keep the bits by reference."""
+        ctx.save_for_backward(inputs[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        """Double backward: the same bits again."""
+        return _OPS.fake_quantize_backward(grads[0], ctx.saved_tensors[0]), None
+
+
+def fake_quantize(x: Tensor, scale: Tensor, *arguments: Any) -> Tensor:
+    """The cheapest right way in the caller's mode: traced, transformed, training or plain.
+
+    Measured forward + backward on 64 elements: 22 microseconds, of which the autograd.Function alone
+    takes 20; through the dispatcher's Python autograd kernel it is 53.
+    """
+    y: Tensor
+    if torch.compiler.is_compiling():
+        y = _OPS.fake_quantize(x, scale, *arguments)
+    elif torch._C._are_functorch_transforms_active():
+        y = FakeQuantizeTrain.apply(x, scale, *arguments)[0]
+    elif torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad):
+        y = FakeQuantize.apply(x, scale, *arguments)
+    else:
+        with _below_autograd():
+            y = _OPS.fake_quantize(x, scale, *arguments)
+    return y
+
+
+# The dispatcher's autograd kernels, for calls of torch.ops.edgeqat.* and for tracing.
+# torch.library.register_autograd costs twice as much and its formulas would have to save x.
+
+
+def _fake_quantize(x: Tensor, scale: Tensor, *arguments: Any) -> Tensor:
+    # Where a gradient is wanted the single node becomes the train pair, which saves the bits: 1/32
+    # of x. Without one it stays a single node, which is what exporters look for.
+    if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad):
+        return _fake_quantize_train(x, scale, *arguments)[0]
+    with _below_autograd():
+        y: Tensor = _OPS.fake_quantize(x, scale, *arguments)
+    return y
+
+
+def _fake_quantize_train(
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    axis: int | None = None,
+    group_size: int | None = None,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    # defaults spelled out, because backward returns one gradient for each of the eight
+    arguments = (x, scale, zero_point, qmin, qmax, axis, group_size, mask)
+    result: tuple[Tensor, Tensor]
+    if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad):
+        result = FakeQuantizeTrain.apply(*arguments)
+        return result
+    with _below_autograd():
+        result = _OPS.fake_quantize_train(*arguments)
+    return result
+
+
+def _fake_quantize_backward(grad: Tensor, bits: Tensor) -> Tensor:
+    result: Tensor
+    if torch.is_grad_enabled() and grad.requires_grad:
+        result = FakeQuantizeBackward.apply(grad, bits)
+        return result
+    with _below_autograd():
+        result = _OPS.fake_quantize_backward(grad, bits)
+    return result
+
+
+_library = torch.library.Library("edgeqat", "IMPL")
+_library.impl("fake_quantize", _fake_quantize, "Autograd")
+_library.impl("fake_quantize_train", _fake_quantize_train, "Autograd")
+_library.impl("fake_quantize_backward", _fake_quantize_backward, "Autograd")

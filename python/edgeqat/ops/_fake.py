@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fake (meta) kernels: shape, dtype and strides of every op's result without data.
+
+They let torch.compile, torch.export and FakeTensorMode see through an op. Values, and with them the
+checks on scales and ranges, are left to the real kernel at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.library import register_fake
+
+
+@register_fake("edgeqat::observe_minmax_")
+def _observe_minmax_(
+    x: Tensor,
+    min_val: Tensor,
+    max_val: Tensor,
+    count: Tensor,
+    averaging: float | None = None,
+    axis: int | None = None,
+) -> None:
+    return None
+
+
+@register_fake("edgeqat::choose_qparams")
+def _choose_qparams(
+    min_val: Tensor, max_val: Tensor, qmin: int, qmax: int, symmetric: bool
+) -> tuple[Tensor, Tensor]:
+    return (
+        min_val.new_empty(min_val.shape, dtype=torch.float32),
+        min_val.new_empty(min_val.shape, dtype=torch.int32),
+    )
+
+
+@register_fake("edgeqat::fake_quantize")
+def _fake_quantize(
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    axis: int | None = None,
+    group_size: int | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    return torch.empty_like(x)
+
+
+@register_fake("edgeqat::fake_quantize_train")
+def _fake_quantize_train(
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    axis: int | None = None,
+    group_size: int | None = None,
+    mask: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    bits = x.new_empty(((x.numel() + 7) // 8,), dtype=torch.uint8)
+    return torch.empty_like(x), bits
+
+
+@register_fake("edgeqat::fake_quantize_backward")
+def _fake_quantize_backward(grad: Tensor, bits: Tensor) -> Tensor:
+    return torch.empty_like(grad)
+
+
+@register_fake("edgeqat::quantize")
+def _quantize(
+    x: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    *,
+    axis: int | None = None,
+    group_size: int | None = None,
+) -> Tensor:
+    return torch.empty_like(x, dtype=torch.int8 if qmin < 0 else torch.uint8)
+
+
+@register_fake("edgeqat::dequantize")
+def _dequantize(
+    codes: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    *,
+    axis: int | None = None,
+    group_size: int | None = None,
+) -> Tensor:
+    return torch.empty_like(codes, dtype=torch.float32)
+
+
+@register_fake("edgeqat::pack")
+def _pack(codes: Tensor, bits: int) -> Tensor:
+    return codes.new_empty(((codes.numel() * bits + 7) // 8,), dtype=torch.uint8)
+
+
+@register_fake("edgeqat::unpack")
+def _unpack(packed: Tensor, bits: int, shape: Sequence[int], signed: bool) -> Tensor:
+    return packed.new_empty(shape, dtype=torch.int8 if signed else torch.uint8)

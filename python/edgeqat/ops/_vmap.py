@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""torch.vmap rules: element-wise ops run once over the batch, the others once per sample.
+
+An in-place observer cannot be batched: every sample would write the same statistics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.library import register_vmap
+
+_Rule = Callable[..., tuple[Any, Any]]
+
+
+def _select(argument: Any, dim: int | None, index: int) -> Any:
+    return argument if dim is None else argument.select(dim, index)
+
+
+def _stack(results: list[Any]) -> tuple[Any, Any]:
+    if isinstance(results[0], Tensor):
+        return torch.stack(results), 0
+    return tuple(torch.stack(parts) for parts in zip(*results, strict=True)), (0,) * len(results[0])
+
+
+def _per_sample(op: Callable[..., Any]) -> _Rule:
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any, **kwargs: Any) -> Any:
+        return _stack(
+            [
+                op(*(_select(a, d, i) for a, d in zip(args, in_dims, strict=True)), **kwargs)
+                for i in range(info.batch_size)
+            ]
+        )
+
+    return rule
+
+
+def _element_wise(op: Callable[..., Any]) -> _Rule:
+    """Batch the data and shift a non-negative axis; batched or grouped qparams go per sample."""
+    names = [argument.name for argument in op._schema.arguments]  # type: ignore[attr-defined]
+    per_sample = _per_sample(op)
+
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any, **kwargs: Any) -> Any:
+        batched = {names[i] for i, dim in enumerate(in_dims) if dim is not None}
+        bound = {**dict(zip(names, args, strict=False)), **kwargs}
+        if batched != {names[0]} or bound.get("group_size") or bound.get("mask") is not None:
+            return per_sample(info, in_dims, *args, **kwargs)
+        bound[names[0]] = args[0].movedim(in_dims[0], 0)
+        axis = bound.get("axis")
+        if axis is not None and axis >= 0:
+            bound["axis"] = axis + 1
+        return op(**bound), 0
+
+    return rule
+
+
+def _refuse(info: Any, in_dims: tuple[int | None, ...], *args: Any, **kwargs: Any) -> Any:
+    raise NotImplementedError(
+        "edgeqat.observe_minmax_ updates its statistics in place and cannot run under torch.vmap; "
+        "observe the whole batch outside vmap"
+    )
+
+
+_ops = torch.ops.edgeqat
+for _name in ("fake_quantize", "quantize", "dequantize"):
+    register_vmap(f"edgeqat::{_name}", _element_wise(getattr(_ops, _name).default))
+for _name in ("choose_qparams", "fake_quantize_train", "fake_quantize_backward", "pack", "unpack"):
+    register_vmap(f"edgeqat::{_name}", _per_sample(getattr(_ops, _name).default))
+register_vmap("edgeqat::observe_minmax_", _refuse)

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The grid of op cases (shapes, layouts, dtypes, granularities) and a dozen samples of every op."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from edgeqat.ops import _reference as reference
+from edgeqat.testing import LAYOUTS, SHAPES, QParams, layouts_of, qparams, values
+from torch import Tensor
+
+DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+GRANULARITIES = ("tensor", "channel", "group")
+SHORT = SHAPES[::3]  # 15 of the 44 shapes, every rank among them
+
+
+class Case(NamedTuple):
+    """One point of the grid."""
+
+    label: str
+    x: Tensor
+    qparams: QParams
+    mask: Tensor | None
+
+
+def grid(granularity: str, dtype: torch.dtype, *, full: bool) -> Iterator[Case]:
+    """Every layout of every shape; every second case has a mask, in another layout than x."""
+    seed = 0
+    for shape in SHAPES if full else SHORT:
+        names = list(layouts_of(shape))
+        for position, name in enumerate(names):
+            seed += 1
+            q = qparams(shape, granularity, seed)
+            x = LAYOUTS[name](values(shape, dtype, float(q.scale.median()), seed))
+            keep = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) < 0.7
+            mask = LAYOUTS[names[position - 1]](keep) if seed % 2 else None
+            options = f"{q.qmin}..{q.qmax} axis={q.axis} group_size={q.group_size}"
+            label = f"{dtype} {shape} {name} {granularity} {options} mask={mask is not None}"
+            yield Case(label, x, q, mask)
+
+
+def array(tensor: Tensor | None) -> Any:
+    """NumPy view of a tensor in row-major order; 16-bit floats become float32, which is exact."""
+    if tensor is None:
+        return None
+    tensor = tensor.detach().contiguous()
+    return (tensor.float() if tensor.dtype in DTYPES else tensor).numpy()
+
+
+def tensor(result: np.ndarray[Any, Any], dtype: torch.dtype | None = None) -> Tensor:
+    """A reference's result as a tensor, rounded to dtype by torch."""
+    return torch.from_numpy(np.ascontiguousarray(result)).to(dtype)
+
+
+def reference_fake_quantize(case: Case, *, masked: bool = True) -> tuple[Tensor, Tensor]:
+    """y in the dtype of x, and in-range flags in its shape."""
+    q = case.qparams
+    y, in_range = reference.fake_quantize(
+        array(case.x),
+        q.scale.numpy(),
+        q.zero_point.numpy(),
+        q.qmin,
+        q.qmax,
+        **q.options(),
+        mask=array(case.mask) if masked else None,
+    )
+    return tensor(y, case.x.dtype), tensor(in_range)
+
+
+Sample = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def samples(op: str, *, requires_grad: bool = True) -> list[Sample]:
+    """At least 12 valid calls of torch.ops.edgeqat.<op> over dtypes, layouts and granularities."""
+    shapes = [(5, 8), (2, 3, 4, 5), (17,), (1, 6), (3, 4, 2), (2, 4, 3, 3)]
+    found: list[Sample] = []
+    for seed in range(12):
+        shape = shapes[seed % len(shapes)]
+        layout = list(layouts_of(shape))[seed % 5]
+        dtype = DTYPES[seed % 3]
+        q = qparams(shape, GRANULARITIES[seed // 2 % 3], seed)
+        x = LAYOUTS[layout](values(shape, dtype, 0.1, seed).nan_to_num(0.0, 1.0, -1.0))
+        found.append(_sample(op, x.detach(), q, seed, requires_grad))
+    return found
+
+
+def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> Sample:
+    grad = x.requires_grad_(requires_grad)
+    mask = (torch.arange(x.numel()) % 3 > 0).reshape(x.shape) if seed % 2 else None
+    codes = torch.randint(-2, 2, x.shape).to(torch.int8)
+    bits = (2, 4, 8)[seed % 3]
+    if op in ("fake_quantize", "fake_quantize_train"):
+        return (grad, *q.positional()), {**q.options(), "mask": mask}
+    if op == "fake_quantize_backward":
+        return (grad, torch.randint(0, 256, ((x.numel() + 7) // 8,)).to(torch.uint8)), {}
+    if op == "quantize":
+        return (grad, *q.positional()), q.options()
+    if op == "dequantize":
+        return (codes, q.scale, q.zero_point), q.options()
+    if op == "observe_minmax_":
+        axis = None if seed % 2 else seed % x.ndim
+        n = 1 if axis is None else x.shape[axis]
+        state = (torch.full((n,), torch.inf), torch.full((n,), -torch.inf))
+        options = {"averaging": (None, 0.1, 1.0)[seed % 3], "axis": axis}
+        return (x.detach(), *state, torch.zeros(2, dtype=torch.int64)), options
+    if op == "choose_qparams":
+        low = torch.linspace(-3.0, 0.5, seed + 1)
+        return (low, low + 1.5, q.qmin, q.qmax, seed % 2 == 0), {}
+    if op == "pack":
+        return (codes, bits), {}
+    if op == "unpack":
+        packed = reference.pack(array(codes), bits)
+        return (tensor(packed), bits, list(x.shape), seed % 2 == 0), {}
+    raise ValueError(f"no samples for op {op!r}; add them here")
