@@ -29,7 +29,7 @@ def main() -> None:
     def start(seed: int) -> nn.Module:
         torch.manual_seed(seed)
         model = FashionNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        schedule = Schedule(epochs=8, lr=0.1, seed=100 + seed, shift=2, weight_decay=5e-4)
+        schedule = Schedule(epochs=8, lr=0.1, seed=100 + seed, shift=1, weight_decay=5e-4)
         return train(
             model,
             fit,
@@ -48,7 +48,7 @@ def main() -> None:
         normalize=NORMALIZE,
         epochs=3,
         lr=0.02,
-        shift=2,
+        shift=1,
     )
     compare(task, options, {})
 

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Executes the notebooks: every NAME.py here (percent format) becomes NAME.ipynb with its outputs.
+
+    python notebooks/build.py            # needs pip install "edgeqat[notebook]"
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import jupytext
+import nbclient
+
+FOLDER = Path(__file__).resolve().parent
+LARGEST = 500_000  # bytes; a notebook with bigger pictures cannot be reviewed in a browser
+
+
+def build(source: Path) -> Path:
+    """Runs one source file from top to bottom and writes the notebook beside it.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell failed; nothing is written.
+        ValueError: the notebook is larger than 500 kB.
+    """
+    notebook = jupytext.read(source)
+    nbclient.NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
+    ).execute()
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{index:02}"  # random ids and times would change the file at every build
+        cell.get("metadata", {}).pop("execution", None)
+    text = jupytext.writes(notebook, fmt="ipynb")
+    if len(text) > LARGEST:
+        raise ValueError(f"{source.name}: {len(text):,} bytes, at most {LARGEST:,}; use smaller figures")
+    target = source.with_suffix(".ipynb")
+    target.write_text(text + "\n")
+    return target
+
+
+def main() -> int:
+    for source in sorted(FOLDER.glob("*.py")):
+        if source != Path(__file__).resolve():
+            target = build(source)
+            print(f"{target.name}: {target.stat().st_size:,} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
