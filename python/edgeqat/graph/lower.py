@@ -139,8 +139,6 @@ def _transpose(node: fx.Node) -> Attributes:
 
 def _slice(node: fx.Node) -> Attributes:
     rank = _rank(node.args[0])
-    if node.target is aten.select.int:
-        raise _NotLowerable  # handled as slice + reshape by the caller
     end = _argument(node, 3, "end")
     start = _argument(node, 2, "start")
     if not isinstance(start or 0, int) or not isinstance(end if end is not None else 0, int):
@@ -231,8 +229,16 @@ class _Lowering:
                 leaves: list[fx.Node] = []
                 fx.map_arg(node.args, leaves.append)
                 self.outputs = list(dict.fromkeys(self.names[n] for n in leaves))
-            elif node.op == "call_function" and node not in self.merged:
+            elif node.op == "call_function" and node not in self.merged and self._is_value(node):
                 self._operator(node)
+
+    @staticmethod
+    def _is_value(node: fx.Node) -> bool:
+        """Whether `node` is a tensor or a tuple of tensors, and not the size of one."""
+        return node.meta.get("dtype") is not None or any(
+            user.target is operator.getitem and user.meta.get("dtype") is not None
+            for user in node.users
+        )
 
     @staticmethod
     def _name(node: fx.Node) -> str:
@@ -324,6 +330,9 @@ class _Lowering:
             return
         if name == "split":
             return  # its getitem nodes become slices
+        if node.target is aten.select.int:
+            self.names[node] = self._select(node)
+            return
         last, activation = self._tail(node)
         try:
             kind, attributes, arguments = self._describe(node, name)
@@ -357,8 +366,6 @@ class _Lowering:
             raise _NotLowerable
         if name == "getitem":
             return self._split(node)
-        if node.target is aten.select.int:
-            raise _NotLowerable
         attributes = _ATTRIBUTES.get(name, lambda _: {})(node)
         if name in ("conv", "conv_transpose", "linear"):
             return name, attributes, [*node.args[:2], _argument(node, 2, "bias")]
@@ -401,6 +408,51 @@ class _Lowering:
             end = start + size[int(index)]  # type: ignore[arg-type, index]
         return "slice", {"axis": axis, "start": start, "end": end, "step": 1}, [source]
 
+    def _select(self, node: fx.Node) -> str:
+        """One index of an axis: a slice of length 1, then a reshape that drops the axis."""
+        source: Any = node.args[0]
+        shape = list(structure.shape_of(source))
+        axis, index = _axis(node.args[1], len(shape)), node.args[2]  # type: ignore[arg-type]
+        if not isinstance(index, int) or (index < 0 and shape[axis] < 0):
+            return self._emit(
+                node, "aten.select", [self._input(source, self._name(node), 0)], {}, node
+            )
+        start = index % shape[axis] if shape[axis] > 0 else index
+        kept = self._unique(f"{self._name(node)}.kept")
+        given = self._input(source, self._name(node), 0)
+        assert given is not None
+        shape[axis] = 1
+        self.tensors[kept] = {**self.tensors[given], "shape": shape, "constant": False}
+        self._node(
+            kept,
+            "slice",
+            [given],
+            {"axis": axis, "start": start, "end": start + 1, "step": 1},
+            node,
+        )
+        return self._emit(node, "reshape", [kept], _reshape(node), node)
+
+    def _node(
+        self,
+        output: str,
+        kind: str,
+        inputs: list[str | None],
+        attributes: Attributes,
+        node: fx.Node,
+        activation: dict[str, Any] | None = None,
+    ) -> None:
+        self.nodes.append(
+            {
+                "name": output,
+                "op": kind,
+                "inputs": inputs,
+                "outputs": [output],
+                "attributes": attributes,
+                "activation": activation,
+                "source": str(node.meta.get("source", "")),
+            }
+        )
+
     def _emit(
         self,
         node: fx.Node,
@@ -429,17 +481,7 @@ class _Lowering:
         output = self._tensor(self._name(target), last, quant)
         if target is not last:
             self.names[target] = output
-        self.nodes.append(
-            {
-                "name": output,
-                "op": kind,
-                "inputs": inputs,
-                "outputs": [output],
-                "attributes": attributes,
-                "activation": activation,
-                "source": str(node.meta.get("source", "")),
-            }
-        )
+        self._node(output, kind, inputs, attributes, node, activation)
         return output
 
 

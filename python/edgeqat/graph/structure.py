@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -50,12 +51,51 @@ def evaluate(node: fx.Node, root: nn.Module) -> Tensor:
     return node.target(*arguments, **keywords)  # type: ignore[operator, no-any-return]
 
 
-def batch_norm_of(node: fx.Node, root: nn.Module) -> _BatchNorm | None:
-    """The BatchNorm module that `node` calls, if it does."""
+@dataclass(frozen=True)
+class BatchNorm:
+    """A BatchNorm layer, called as a module or as a function: where its tensors lie (None = absent) and its epsilon."""
+
+    gamma: str | None
+    beta: str | None
+    mean: str
+    variance: str
+    eps: float
+
+    def affine(self, root: nn.Module) -> tuple[Tensor, Tensor]:
+        """Factor and shift with the running statistics, in float64: y = factor * x + shift. Shape: [C], [C]."""
+        variance, mean = fetch(root, self.variance).double(), fetch(root, self.mean).double()
+        gamma = (
+            torch.ones_like(mean)
+            if self.gamma is None
+            else fetch(root, self.gamma).detach().double()
+        )
+        beta = (
+            torch.zeros_like(mean)
+            if self.beta is None
+            else fetch(root, self.beta).detach().double()
+        )
+        factor = gamma / torch.sqrt(variance + self.eps)
+        return factor, beta - mean * factor
+
+
+def batch_norm_of(node: fx.Node, root: nn.Module) -> BatchNorm | None:
+    """The BatchNorm with running statistics that `node` computes, if it does."""
+    if node.target is aten.batch_norm.default:
+        paths = [
+            str(n.target) if isinstance(n, fx.Node) and n.op == "get_attr" else None
+            for n in node.args[1:5]
+        ]
+        if paths[2] is None or paths[3] is None:
+            return None
+        return BatchNorm(paths[0], paths[1], paths[2], paths[3], float(node.args[7]))  # type: ignore[arg-type]
     if node.op != "call_module":
         return None
     module = root.get_submodule(str(node.target))
-    return module if isinstance(module, _BatchNorm) else None
+    if not isinstance(module, _BatchNorm) or not module.track_running_stats:
+        return None
+    path = str(node.target)
+    gamma, beta = (f"{path}.weight", f"{path}.bias") if module.affine else (None, None)
+    return BatchNorm(gamma, beta, f"{path}.running_mean", f"{path}.running_var", module.eps)
 
 
 def is_dropout(node: fx.Node, root: nn.Module) -> bool:
@@ -90,11 +130,23 @@ def data_inputs(node: fx.Node, root: nn.Module) -> list[fx.Node]:
         return []
     if name in WEIGHTED or name in ("layer_norm", "batch_norm"):
         candidates: Any = node.args[:1]
+    elif name == "softmax" and _is_masked(node.args[0]):
+        return []  # a mask of -inf has no code; the scores before it have
     elif name == "cat":
         candidates = node.args[0]
     else:
         candidates = node.all_input_nodes
     return [n for n in candidates if is_float(n)]
+
+
+def _is_masked(node: Any) -> bool:
+    return isinstance(node, fx.Node) and node.target in (
+        aten.masked_fill.Scalar,
+        aten.masked_fill.Tensor,
+        aten.where.self,
+        aten.where.ScalarOther,
+        aten.where.ScalarSelf,
+    )
 
 
 def origin(node: fx.Node, root: nn.Module) -> fx.Node:
@@ -119,8 +171,7 @@ def foldable_batch_norm(node: fx.Node, root: nn.Module) -> fx.Node | None:
     user = _only_user(node)
     if name not in ("conv", "conv_transpose", "linear") or user is None:
         return None
-    module = batch_norm_of(user, root)
-    if module is None or not module.track_running_stats:
+    if batch_norm_of(user, root) is None or user.args[0] is not node:
         return None
     if name == "linear" and len(shape_of(node)) != 2:
         return None  # BatchNorm1d over [N, L, C] normalises axis 1, which is not the output axis of the layer
@@ -174,14 +225,3 @@ def clone_graph(graph: fx.Graph) -> tuple[fx.Graph, dict[fx.Node, fx.Node]]:
     for old, new in mapping.items():
         new.meta = dict(old.meta)
     return copy, mapping
-
-
-def batch_norm_affine(module: _BatchNorm) -> tuple[Tensor, Tensor]:
-    """Factor and shift of a BatchNorm with its running statistics, in float64: y = factor * x + shift."""
-    assert module.running_mean is not None
-    assert module.running_var is not None
-    variance = module.running_var.double()
-    gamma = torch.ones_like(variance) if module.weight is None else module.weight.detach().double()
-    beta = torch.zeros_like(variance) if module.bias is None else module.bias.detach().double()
-    factor = gamma / torch.sqrt(variance + module.eps)
-    return factor, beta - module.running_mean.double() * factor

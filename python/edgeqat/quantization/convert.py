@@ -68,7 +68,7 @@ class _Converter:
                 self._activation(node, module)
             elif name in WEIGHTED:
                 self._weighted(node, name)
-            elif name == "batch_norm" and node.op == "call_module" and node.users:
+            elif name == "batch_norm" and node.users:
                 self._batch_norm(node)
         self.graph.eliminate_dead_code(is_impure_node=lambda n: n.op in ("placeholder", "output"))
         for node in self.graph.nodes:
@@ -159,9 +159,9 @@ class _Converter:
         batch_norm = structure.foldable_batch_norm(node, self.root)
         factor = shift = None
         if batch_norm is not None:
-            module = structure.batch_norm_of(batch_norm, self.root)
-            assert module is not None
-            factor, shift = structure.batch_norm_affine(module)
+            norm = structure.batch_norm_of(batch_norm, self.root)
+            assert norm is not None
+            factor, shift = norm.affine(self.root)
         axis = weight_axis(operator)
         along = [1] * weight.dim()
         along[axis] = -1
@@ -248,12 +248,12 @@ class _Converter:
 
     def _batch_norm(self, node: fx.Node) -> None:
         """A BatchNorm that no weight can absorb: factor * x + shift in float."""
-        module = structure.batch_norm_of(node, self.root)
-        assert module is not None
-        factor, shift = structure.batch_norm_affine(module)
+        norm = structure.batch_norm_of(node, self.root)
+        assert norm is not None
+        factor, shift = norm.affine(self.root)
         shape = [1, -1] + [1] * (len(structure.shape_of(node)) - 2)
         with self.graph.inserting_before(node):
-            path = str(node.target)
+            path = str(node.meta["tensor_name"])
             scaled = self.graph.call_function(
                 aten.mul.Tensor,
                 (node.args[0], self._constant(f"{path}.factor", factor.float().reshape(shape), {})),

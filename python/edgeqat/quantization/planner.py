@@ -50,12 +50,12 @@ class Planner:
     def run(self) -> dict[str, LayerPlan]:
         """Decide about every float tensor of the graph, in its order."""
         needed = self._needed()
-        for node in self.nodes:
-            if structure.is_float(node) or self._operator(node) in ("split",):
-                self._decide(node, node in needed)
         for node in self.graph.nodes:
             if node.op == "get_attr" and node in needed:
                 self._constant(node)
+        for node in self.nodes:
+            if structure.is_float(node) or self._operator(node) in ("split",):
+                self._decide(node, node in needed)
         if self.target.shared_scale_operators:
             self._share()
         return self.layers

@@ -101,9 +101,9 @@ class _Preparer:
                     f"prepare: {tensor.name} has one scale a tensor, which cannot follow live BatchNorm; use per-channel "
                     "weights, or batch_norm='folded' or 'frozen'"
                 )
-            module = structure.batch_norm_of(batch_norm, self.root)
-            if module is not None and module.weight is not None and not tensor.narrow_range:
-                gamma = f"{batch_norm.target}.weight"
+            norm = structure.batch_norm_of(batch_norm, self.root)
+            if norm is not None and not tensor.narrow_range:
+                gamma = norm.gamma
         key = (f"{weight.name}|{gamma}", True)
         if key not in self.weights:
             path = f"{QUANTIZERS}.{tensor.name}"
@@ -129,25 +129,25 @@ class _Preparer:
 
     def _fold(self, node: fx.Node, batch_norm: fx.Node) -> None:
         """w * gamma / sigma and beta + (bias - mean) * gamma / sigma, as nodes over the user's own parameters."""
-        module = structure.batch_norm_of(batch_norm, self.root)
-        assert module is not None
+        norm = structure.batch_norm_of(batch_norm, self.root)
+        assert norm is not None
         operator = structure.name_of(node, self.root)
-        weight, path = structure.weight_node(node), str(batch_norm.target)
+        weight = structure.weight_node(node)
         dimensions = len(structure.shape_of(weight))
         axis = 1 if operator == "conv_transpose" else 0
         call = self.graph.call_function
         with self.graph.inserting_before(node):
             sigma = call(
                 aten.sqrt.default,
-                (call(aten.add.Scalar, (self.graph.get_attr(f"{path}.running_var"), module.eps)),),
+                (call(aten.add.Scalar, (self.graph.get_attr(norm.variance), norm.eps)),),
             )
             ones = call(aten.ones_like.default, (sigma,))
-            gamma = self.graph.get_attr(f"{path}.weight") if module.weight is not None else ones
+            gamma = ones if norm.gamma is None else self.graph.get_attr(norm.gamma)
             factor = call(aten.div.Tensor, (gamma, sigma))
             shape = [1] * dimensions
             shape[axis] = -1
             folded = call(aten.mul.Tensor, (weight, call(aten.view.default, (factor, shape))))
-            mean = self.graph.get_attr(f"{path}.running_mean")
+            mean = self.graph.get_attr(norm.mean)
             bias = node.args[2] if len(node.args) > 2 else None
             centred = (
                 call(aten.neg.default, (mean,))
@@ -155,8 +155,8 @@ class _Preparer:
                 else call(aten.sub.Tensor, (bias, mean))
             )
             shift = call(aten.mul.Tensor, (centred, factor))
-            if module.bias is not None:
-                shift = call(aten.add.Tensor, (shift, self.graph.get_attr(f"{path}.bias")))
+            if norm.beta is not None:
+                shift = call(aten.add.Tensor, (shift, self.graph.get_attr(norm.beta)))
         folded.meta = dict(weight.meta)
         arguments = list(node.args) + [None] * (3 - len(node.args))
         arguments[1], arguments[2] = folded, shift
@@ -180,7 +180,7 @@ class _Preparer:
         return [
             str(n.target)
             for n in self.graph.nodes
-            if structure.batch_norm_of(n, self.root) is not None
+            if n.op == "call_module" and structure.batch_norm_of(n, self.root) is not None
         ]
 
 
