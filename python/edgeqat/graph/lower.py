@@ -344,9 +344,9 @@ class _Lowering:
                 else "aten.getitem",
                 {},
             )
-            inputs = [
-                self._input(n, self._name(node), i) for i, n in enumerate(node.all_input_nodes)
-            ]
+            # sizes are no tensors
+            sources = [n for n in node.all_input_nodes if n in self.names or n.op == "get_attr"]
+            inputs = [self._input(n, self._name(node), i) for i, n in enumerate(sources)]
         self.names[last] = self._emit(node, kind, inputs, attributes, last, activation)
 
     def _tail(self, node: fx.Node) -> tuple[fx.Node, dict[str, Any] | None]:
