@@ -320,7 +320,9 @@ class Case:
     def model(self, seed: int = 0) -> nn.Module:
         torch.manual_seed(seed)
         model = self.build()
-        with torch.no_grad():  # statistics that differ from a fresh layer's, so that a swap would show
+        with (
+            torch.no_grad()
+        ):  # statistics that differ from a fresh layer's, so that a swap would show
             for module in model.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
                     module.running_mean.uniform_(-0.3, 0.3)

@@ -31,13 +31,21 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Signature:
-    """The arguments of forward: `parameters` is (name, kind, has default, default) in order; `bound` are the
-    names that the example gave; `leaves` and `spec` are the flattened values of `bound`."""
+    """The arguments of a model's forward.
+
+    parameters: (name, kind, has default, default) in order. bound: the names that the example gave.
+    leaves: the flattened values of `bound`. template: {name: value} with leaf numbers for leaves.
+    """
 
     parameters: tuple[tuple[str, str, bool, Any], ...]
     bound: tuple[str, ...]
     leaves: tuple[Leaf, ...]
-    spec: pytree.TreeSpec
+    template: dict[str, Any]
+
+    @property
+    def spec(self) -> pytree.TreeSpec:
+        """Structure of the bound arguments."""
+        return pytree.tree_structure(self.template)
 
     @property
     def tensor_names(self) -> tuple[str, ...]:
@@ -88,7 +96,8 @@ def describe(bound: inspect.BoundArguments) -> Signature:
         (p.name, p.kind.name, p.default is not p.empty, None if p.default is p.empty else p.default)
         for p in bound.signature.parameters.values()
     )
-    return Signature(parameters, tuple(bound.arguments), tuple(leaves), spec)
+    template = pytree.tree_unflatten(range(len(leaves)), spec)
+    return Signature(parameters, tuple(bound.arguments), tuple(leaves), template)
 
 
 def widen(bound: inspect.BoundArguments) -> inspect.BoundArguments:
@@ -102,7 +111,7 @@ def widen(bound: inspect.BoundArguments) -> inspect.BoundArguments:
         return value
 
     arguments = pytree.tree_map(repeat, dict(bound.arguments))
-    return inspect.BoundArguments(bound.signature, arguments)  # type: ignore[arg-type]
+    return inspect.BoundArguments(bound.signature, arguments)
 
 
 def batch_size(bound: inspect.BoundArguments) -> int | None:

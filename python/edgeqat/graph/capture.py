@@ -204,17 +204,16 @@ def _tracing(model: nn.Module) -> Iterator[None]:
     fast_path = torch.backends.mha.get_fastpath_enabled()
     try:
         torch.backends.mha.set_fastpath_enabled(False)
-        for (
-            module
-        ) in averages:  # cumulative averages read a counter; the module itself stays in the graph
-            module.momentum = 0.1
+        # Cumulative averages read a counter's value; the module itself, called later, keeps them.
+        for average in averages:
+            average.momentum = 0.1
         with warnings.catch_warnings(), torch.enable_grad():
             warnings.simplefilter("ignore")
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
-        for module in averages:
-            module.momentum = None
+        for average in averages:
+            average.momentum = None
         for module, mode in training.items():
             module.training = mode
 

@@ -63,19 +63,23 @@ def _is_whole_slice(node: fx.Node) -> bool:
     """`x[:]` along one axis, which indexing such as x[:, :, ::2] leaves behind."""
     if node.target is not aten.slice.Tensor or node.kwargs:
         return False
-    _, start, end, step = (*node.args[1:], *(0, None, None, 1)[len(node.args) - 1 :])
-    return start in (0, None) and end in (None, 2**63 - 1) and step == 1
+    defaults: tuple[Any, ...] = (0, None, None, 1)
+    given: tuple[Any, ...] = node.args[1:]
+    _, start, end, step = given + defaults[len(given) :]
+    return bool(start in (0, None) and end in (None, 2**63 - 1) and step == 1)
 
 
 def _is_detached_state(node: fx.Node, model: nn.Module) -> bool:
     """detach of a buffer or constant: neither needs a gradient."""
-    if node.target is not aten.detach.default or node.args[0].op != "get_attr":
+    if node.target is not aten.detach.default:
         return False
-    return node.args[0].target not in dict(model.named_parameters(remove_duplicate=False))
+    source: Any = node.args[0]
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    return source.op == "get_attr" and source.target not in parameters
 
 
 def _merge_tied(graph: fx.Graph, model: nn.Module) -> None:
-    tensors = dict(model.named_parameters(remove_duplicate=False))
+    tensors: dict[str, torch.Tensor] = dict(model.named_parameters(remove_duplicate=False))
     tensors.update(model.named_buffers(remove_duplicate=False))
     first: dict[int, str] = {}
     for name, tensor in tensors.items():

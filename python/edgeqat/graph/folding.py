@@ -26,7 +26,7 @@ def fold_constants(graph: fx.Graph, constants: dict[str, torch.Tensor]) -> None:
         elif _foldable(node, values):
             args, kwargs = fx.node.map_arg((node.args, node.kwargs), values.__getitem__)
             with torch.no_grad():
-                result = node.target(*args, **kwargs)  # type: ignore[operator]
+                result = node.target(*args, **kwargs)
             if isinstance(result, torch.Tensor) and result.numel() <= _LIMIT:
                 values[node] = result
     taken = set(constants)

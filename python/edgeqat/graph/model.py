@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils import _pytree as pytree
 
 from edgeqat.graph import codegen, serialize
 from edgeqat.graph.capture import CONSTANTS, Captured
@@ -21,7 +22,7 @@ _STATE_HOOKS = (
     "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
-_RUNTIME = ("forward", "_graph")
+_RUNTIME = ("forward", "_graph", "_out_spec")
 
 
 class QuantizedModel(nn.Module):
@@ -103,6 +104,32 @@ class QuantizedModel(nn.Module):
         self.__dict__["_frozen"] = tuple(paths)
         return self.train(self.training)
 
+    def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
+        """As nn.Module.state_dict; the second name of a tied tensor holds a copy.
+
+        So `safetensors.torch.save_file` takes it, which refuses tensors that share memory.
+        """
+        state: dict[str, Any] = super().state_dict(*args, **kwargs)
+        prefix = kwargs.get("prefix", args[1] if len(args) > 1 else "")
+        if not kwargs.get("keep_vars", False):
+            for name in self._tied_names():
+                if f"{prefix}{name}" in state:
+                    state[f"{prefix}{name}"] = state[f"{prefix}{name}"].clone()
+        return state
+
+    def _tied_names(self) -> list[str]:
+        named = [
+            *self.named_parameters(remove_duplicate=False),
+            *self.named_buffers(remove_duplicate=False),
+        ]
+        seen: set[int] = set()
+        tied = []
+        for name, tensor in named:
+            if id(tensor) in seen:
+                tied.append(name)
+            seen.add(id(tensor))
+        return tied
+
     def __getattr__(self, name: str) -> Any:
         state = self.__dict__
         for table in ("_parameters", "_buffers", "_modules"):
@@ -118,12 +145,18 @@ class QuantizedModel(nn.Module):
             {k: v for k, v in self._delegate.__dict__.items() if k != "forward"}
         )
         state = {k: v for k, v in self.__dict__.items() if k not in _RUNTIME}
-        return state | {"_delegate": delegate, "_graph_data": serialize.to_data(self.graph)}
+        count = self._out_spec.num_leaves
+        return state | {
+            "_delegate": delegate,
+            "_graph_data": serialize.to_data(self.graph),
+            "_out_template": pytree.tree_unflatten(range(count), self._out_spec),
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         graph = serialize.from_data(state.pop("_graph_data"))
-        super().__setstate__(state)
+        self.__dict__["_out_spec"] = pytree.tree_structure(state.pop("_out_template"))
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.__dict__["_graph"] = graph
         for name in _TABLES + _STATE_HOOKS:
             self._delegate.__dict__[name] = self.__dict__[name]

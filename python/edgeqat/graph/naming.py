@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,8 +15,8 @@ from torch import fx, nn
 _FRAME = re.compile(r'File "([^"]+)", line (\d+), in (\S+)')
 _CALL_SUFFIX = re.compile(r"@\d+$")
 _LIBRARY_ROOTS = tuple(
-    os.path.realpath(root) + os.sep
-    for root in (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)))
+    f"{root}{os.sep}"
+    for root in (Path(torch.__file__).resolve().parent, Path(__file__).resolve().parents[1])
 )
 
 
@@ -35,7 +36,7 @@ def frame(node: fx.Node) -> tuple[str, int] | None:
 def source(node: fx.Node) -> str:
     """The user's line as 'model.py:12'; '' when unknown."""
     where = frame(node)
-    return f"{os.path.basename(where[0])}:{where[1]}" if where else ""
+    return f"{Path(where[0]).name}:{where[1]}" if where else ""
 
 
 def call(node: fx.Node) -> tuple[str, str]:
@@ -144,7 +145,9 @@ def _is_getitem(node: fx.Node) -> bool:
 
 def _is_number(node: fx.Node) -> bool:
     """True for sizes and other results that are no tensor (nor a tuple of tensors)."""
-    return isinstance(node.meta.get("val"), int | float | torch.SymInt | torch.SymFloat | torch.SymBool)
+    return isinstance(
+        node.meta.get("val"), int | float | torch.SymInt | torch.SymFloat | torch.SymBool
+    )
 
 
 def _node(argument: Any) -> fx.Node:

@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The captured graph computes what the model computes: outputs, gradients, buffers, in both modes."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import models
+import pytest
+import torch
+import torch.nn.functional as F
+from edgeqat.graph import CaptureError, QuantizedModel, capture
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+
+def step(model: nn.Module, x: Any, *, training: bool) -> list[Tensor]:
+    """Outputs, gradients and buffers after one step with a fixed seed."""
+    model.train(training)
+    model.zero_grad()
+    torch.manual_seed(3)
+    outputs = pytree.tree_leaves(model(x))
+    loss = sum((y.double() ** 2).sum() for y in outputs)
+    loss.backward()
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    buffers = [b.clone() for n, b in model.named_buffers() if not n.startswith("_constants.")]
+    return [*outputs, *gradients, *buffers]
+
+
+@pytest.mark.parametrize("name", models.ZOO)
+def test_same_bits_as_the_original(name: str) -> None:
+    case = models.ZOO[name]
+    original = case.model()
+    if not case.exact:
+        original = original.double()  # written-out attention rounds differently: compare in double
+    x = case.inputs(1)
+    x = x if case.exact or case.integers else x.double()
+    student = QuantizedModel(capture(original, x))
+    assert set(student.state_dict()) == set(original.state_dict())
+    for training in (True, False):
+        for batch in (4, 1, 7):
+            x = case.inputs(batch, seed=batch)
+            x = x if case.exact or case.integers else x.double()
+            expected = step(original, x, training=training)
+            found = step(student, x, training=training)
+            assert len(found) == len(expected)
+            for want, have in zip(expected, found, strict=True):
+                if case.exact:
+                    assert torch.equal(have, want)
+                else:
+                    torch.testing.assert_close(have, want, rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["conv", "resnet20", "shared_relu", "lstm", "tiny_lm"])
+def test_the_caller_keeps_an_untouched_model(name: str) -> None:
+    case = models.ZOO[name]
+    model = case.model()
+    first = next(m for m in model.modules() if m is not model)
+    model.train()
+    first.eval()
+    before = copy.deepcopy(model.state_dict())
+    modes = {n: m.training for n, m in model.named_modules()}
+    attributes = set(vars(model))
+    captured = capture(model, case.inputs(1))
+    assert captured.model is not model
+    assert {n: m.training for n, m in model.named_modules()} == modes
+    assert {n: m.training for n, m in captured.model.named_modules()} == modes
+    assert set(vars(model)) == attributes
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, before[key])
+
+
+def test_inplace_shares_the_parameters() -> None:
+    model = models.ConvNet()
+    captured = capture(model, torch.randn(2, 3, 8, 8), inplace=True)
+    assert captured.model is model
+    student = QuantizedModel(captured)
+    assert all(a is b for a, b in zip(student.parameters(), model.parameters(), strict=True))
+
+
+def names(model: nn.Module, x: Tensor) -> list[str]:
+    graph = capture(model, x).graph
+    return [
+        n.meta["tensor_name"]
+        for n in graph.nodes
+        if n.op in ("call_function", "call_module") and n.meta["shape"] is not None
+    ]
+
+
+def test_names_are_the_models_own() -> None:
+    assert names(models.ConvNet(), torch.randn(1, 3, 8, 8)) == [
+        *("conv1", "bn1", "relu", "conv2", "bn2", "add", "relu_1"),
+        *("pool", "flatten", "dropout", "fc"),
+    ]
+    block = names(models.ResNet20(1), torch.randn(1, 3, 16, 16))
+    assert block[3:10] == [
+        f"layer1.0.{n}" for n in ("conv1", "bn1", "relu", "conv2", "bn2", "add", "relu_1")
+    ]
+    assert "layer2.0.pad" in block
+    assert names(models.SharedReluNet(), torch.randn(1, 3, 8, 8)) == [
+        *("conv", "relu", "conv_1", "relu_1", "mean", "fc")
+    ]
+
+
+def test_names_of_a_layer_with_several_ops() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, padding_mode="circular"))
+    assert names(model, torch.randn(1, 1, 5, 5)) == ["0.pad", "0"]
+
+
+def test_every_node_knows_its_source_line() -> None:
+    graph = capture(models.ResNet20(1), torch.randn(1, 3, 16, 16)).graph
+    node = next(n for n in graph.nodes if n.meta.get("tensor_name") == "layer2.0.add")
+    file, line = node.meta["source"].split(":")
+    assert file == "models.py"
+    assert Path(models.__file__).read_text().splitlines()[int(line) - 1].strip() == "y += x"
+    for n in graph.nodes:
+        if n.op in ("call_function", "call_module") and n.meta["shape"] is not None:
+            assert n.meta["source"].startswith("models.py:"), n
+
+
+def test_shapes_and_dtypes_are_plain() -> None:
+    graph = capture(models.ConvNet(), torch.randn(1, 3, 8, 8)).graph
+    by_name = {n.meta.get("tensor_name"): n.meta for n in graph.nodes}
+    assert by_name["x"]["shape"] == (-1, 3, 8, 8)
+    assert by_name["flatten"]["shape"] == (-1, 8)
+    assert by_name["conv1.weight"]["shape"] == (8, 3, 3, 3)
+    assert by_name["fc"]["dtype"] is torch.float32
+
+
+@pytest.mark.parametrize("name", ["resnet20", "depthwise", "shared_relu"])
+def test_no_node_writes_in_place(name: str) -> None:
+    case = models.ZOO[name]
+    for node in capture(case.model(), case.inputs(1)).graph.nodes:
+        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
+            assert not node.target._schema.is_mutable
+
+
+def test_batch_norm_and_dropout_are_the_users_modules() -> None:
+    graph = capture(models.ConvNet(), torch.randn(1, 3, 8, 8)).graph
+    assert [n.target for n in graph.nodes if n.op == "call_module"] == ["bn1", "bn2", "dropout"]
+
+
+def test_tied_weights_are_one_node() -> None:
+    graph = capture(models.TinyLM(), torch.zeros(1, 6, dtype=torch.long)).graph
+    weights = [n for n in graph.nodes if n.op == "get_attr" and "embedding" in str(n.target)]
+    assert [n.target for n in weights] == ["embedding.weight"]
+    assert {u.meta["tensor_name"] for u in weights[0].users} == {"embedding", "lm_head"}
+    assert not any(n.target == "lm_head.weight" for n in graph.nodes)
+
+
+def test_frozen_batch_norm_follows_its_module() -> None:
+    model = models.ZOO["conv"].model()
+    student = QuantizedModel(capture(model, torch.randn(1, 3, 8, 8)))
+    for m in (model, student):
+        m.train()
+        m.bn1.eval()
+    torch.manual_seed(0)
+    want = model(models.ZOO["conv"].inputs(4))
+    torch.manual_seed(0)
+    assert torch.equal(student(models.ZOO["conv"].inputs(4)), want)
+    assert torch.equal(student.bn1.running_mean, model.bn1.running_mean)
+    assert int(student.bn1.num_batches_tracked) == 0
+    assert int(student.bn2.num_batches_tracked) == 1
+
+
+def test_cumulative_average_batch_norm() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3, momentum=None))
+    student = QuantizedModel(capture(model, torch.randn(1, 2, 4, 4)))
+    assert model[1].momentum is None
+    for _ in range(3):
+        x = torch.randn(5, 2, 4, 4)
+        assert torch.equal(student(x), model(x))
+    assert torch.equal(student.get_submodule("1").running_var, model[1].running_var)
+
+
+class State(nn.Module):
+    """Updates its own buffers, uses tensors it never registered, and blocks gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.register_buffer("calls", torch.zeros(1))
+        self.table = torch.linspace(0, 1, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls.add_(1)
+        y = self.fc(x) * self.table + torch.tensor([1.0, 2.0, 3.0, 4.0]) + torch.arange(4)
+        with torch.no_grad():
+            scale = self.fc(x).abs().mean()
+        return y * scale + self.fc(x).detach()
+
+
+def test_state_constants_and_blocked_gradients() -> None:
+    torch.manual_seed(0)
+    model = State()
+    student = QuantizedModel(capture(model, torch.randn(1, 4)))
+    for _ in range(2):
+        x = torch.randn(3, 4)
+        for want, have in zip(
+            step(model, x, training=True), step(student, x, training=True), strict=False
+        ):
+            assert torch.equal(have, want)
+    assert float(student.calls) == 2.0
+    assert set(student.state_dict()) == set(model.state_dict())
+
+
+class KeepsView(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * 2
+        part = y[:, 0]
+        part.add_(1)
+        return y
+
+
+class OverwritesCopy(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * 2
+        z = y.view(-1, 4)
+        z.mul_(3).add_(1)
+        y = x + 1
+        y += z.view(x.shape)
+        y.clamp_(min=0.5)
+        y.zero_().add_(x)
+        return F.relu_(y)
+
+
+def test_a_changed_view_is_refused_with_its_line() -> None:
+    with pytest.raises(CaptureError, match=r"test_capture\.py:\d+.*shares memory.*mode='module'"):
+        capture(KeepsView(), torch.randn(2, 4))
+
+
+def test_in_place_chains_become_functional() -> None:
+    x = torch.randn(3, 4)
+    student = QuantizedModel(capture(OverwritesCopy(), torch.randn(1, 4)))
+    before = x.clone()
+    assert torch.equal(student(x), OverwritesCopy()(before.clone()))
+    assert torch.equal(x, before)
+
+
+def test_a_mode_branch_is_refused_with_its_line() -> None:
+    with pytest.raises(CaptureError, match=r"models\.py:\d+: `if self\.training:`"):
+        capture(models.ModeBranchNet(), torch.randn(2, 4))
+
+
+def test_a_value_branch_is_refused_with_its_line() -> None:
+    with pytest.raises(
+        CaptureError, match=r"(?s)models\.py:\d+: `if x\.sum\(\) > 0:`.*mode='module'"
+    ):
+        capture(models.ValueBranchNet(), torch.randn(2, 4))
+
+
+def test_wrong_example_inputs_are_refused() -> None:
+    with pytest.raises(TypeError, match=r"do not fit ConvNet\.forward"):
+        capture(models.ConvNet(), {"image": torch.randn(1, 3, 8, 8)})
+    with pytest.raises(TypeError, match=r"must be an nn\.Module, found function"):
+        capture(lambda x: x, torch.ones(1))  # type: ignore[arg-type]
+
+
+def test_sizes_may_vary_where_the_caller_says_so() -> None:
+    model = models.ZOO["conv"].model().eval()
+    student = QuantizedModel(
+        capture(
+            model,
+            torch.randn(2, 3, 8, 8),
+            dynamic_shapes={"x": {0: torch.export.Dim.AUTO, 2: torch.export.Dim.AUTO}},
+        )
+    )
+    x = torch.randn(3, 3, 12, 8)
+    assert torch.equal(student(x), model(x))
+    with pytest.raises(
+        ValueError, match=r"'x': expected shape \[-1, 3, -1, 8\].*found \[3, 3, 8, 9\]"
+    ):
+        student(torch.randn(3, 3, 8, 9))
