@@ -113,6 +113,8 @@ def name_of(node: fx.Node, root: nn.Module) -> str | None:
     if is_dropout(node, root):
         return "identity"
     name = operator_name(node)
+    if name == "getitem" and operator_name(node.all_input_nodes[0]) != "split":
+        return None  # one result of a recurrent layer is a value of its own
     if name == "pad" and len(node.args) > 3 and node.args[3] not in (0, 0.0, None):
         return None
     return name

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import operator as operator_module
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -35,12 +36,18 @@ class Planner:
     def _operator(self, node: fx.Node) -> str | None:
         return structure.name_of(node, self.root)
 
+    @staticmethod
+    def _label(node: fx.Node) -> str:
+        """How a report calls the operator: aten.lstm.input; for one result of several, the operator that made it."""
+        if node.target is operator_module.getitem:
+            node = node.all_input_nodes[0]
+        return str(node.target).removesuffix(".default")
+
     def _float_reason(self, node: fx.Node) -> str | None:
         """Why the operator `node` computes in float; None if it can run on integers."""
         operator = self._operator(node)
         if operator is None:
-            target = str(node.target).removesuffix(".default")
-            return f"edgeqat has no integer form of {target}"
+            return f"edgeqat has no integer form of {self._label(node)}"
         if not self.target.supports(operator):
             return f"target {self.target.name} runs {operator} in float"
         if operator in WEIGHTED and not structure.is_constant(structure.weight_node(node)):
@@ -56,6 +63,13 @@ class Planner:
         for node in self.nodes:
             if structure.is_float(node) or self._operator(node) in ("split",):
                 self._decide(node, node in needed)
+        for node in self.graph.nodes:
+            if (
+                node.op == "get_attr"
+                and structure.is_float(node)
+                and str(node.target) not in self.layers
+            ):
+                self._parameter(node)
         if self.target.shared_scale_operators:
             self._share()
         return self.layers
@@ -84,7 +98,7 @@ class Planner:
 
     def _decide(self, node: fx.Node, needed: bool) -> None:
         operator = self._operator(node) or (
-            "input" if node.op == "placeholder" else str(node.target).removesuffix(".default")
+            "input" if node.op == "placeholder" else self._label(node)
         )
         output = TensorPlan(
             self._name(node),
@@ -213,6 +227,22 @@ class Planner:
         )
         output.bits, output.status = max(8, self.recipe.activation_bits), "quantized"
         self.layers[name] = LayerPlan(name, "constant", output)
+
+    def _parameter(self, node: fx.Node) -> None:
+        """A parameter that is no weight: a bias, a gain, the matrices of a recurrent layer."""
+        name = str(node.target)
+        if name in self.weights or not node.users:
+            return
+        user = next(iter(node.users))
+        output = TensorPlan(name, "float", None, shape=structure.shape_of(node), fixed_range=None)
+        reason = self._float_reason(user)
+        if reason is not None:
+            output.note = f"{self._label(user)} reads it: {reason}"
+        elif self._operator(user) in WEIGHTED:
+            output.status, output.note = "fused", f"int32 accumulator of {self._name(user)}"
+        else:
+            output.status, output.note = "fused", f"float32 inside {self._name(user)}"
+        self.layers[name] = LayerPlan(name, "parameter", output)
 
     def _share(self) -> None:
         """One scale for the inputs and the output of operators where the target wants that."""
