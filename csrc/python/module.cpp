@@ -41,4 +41,6 @@ PYBIND11_MODULE(_C, m) {
       nullptr);
   m.attr("FormatError") = py::reinterpret_borrow<py::object>(format_error);
   py::register_exception_translator(&Translate);
+  edgeqat::python::BindCheckpoint(m);
+  edgeqat::python::BindGraph(m);
 }
