@@ -29,6 +29,9 @@ if(EDGEQAT_CCACHE AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
   set(CMAKE_CUDA_COMPILER_LAUNCHER ${EDGEQAT_CCACHE})
 endif()
 enable_language(CUDA)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc has C++20
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+endif()
 find_package(CUDAToolkit 12.0 REQUIRED)
 
 # edgeqat_torch_cuda: what the linker needs of libtorch_cuda. Without it in this torch, a stub with the same SONAME

@@ -46,7 +46,8 @@ EDGEQAT_HOST_DEVICE inline void Merge(MinMax& state, const MinMax& other) {
 EDGEQAT_HOST_DEVICE inline void UpdateState(const MinMax& batch, float averaging, float& min,
                                             float& max) {
   if (batch.min > batch.max) return;  // nothing finite: the state stays
-  if (averaging < 0.0f || min > max) {
+  const bool first = min == INFINITY && max == -INFINITY;
+  if (averaging < 0.0f || first) {
     min = batch.min < min ? batch.min : min;
     max = batch.max > max ? batch.max : max;
     return;

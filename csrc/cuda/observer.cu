@@ -3,7 +3,7 @@
 #include "cuda/fast_divisor.h"
 #include "cuda/float_types.h"
 #include "cuda/launch.cuh"
-#include "cuda/observe.h"
+#include "cuda/observer.h"
 
 namespace edgeqat::cuda {
 namespace {
@@ -110,7 +110,7 @@ __global__ void FinishBlocksKernel(ObserveMinmaxUpdateArgs p, std::int64_t scale
   }
 }
 
-// Second pass, one thread per scale: for many scales with few splits, or none (an empty batch).
+// Second pass, one thread per scale: for many scales with few splits.
 __global__ void FinishThreadsKernel(ObserveMinmaxUpdateArgs p, std::int64_t scales,
                                     std::int64_t splits) {
   const auto* partial = static_cast<const MinMax*>(p.workspace);
@@ -133,6 +133,7 @@ ObservePlan PlanObserveMinmax(const QuantLayout& layout) {
 void observe_minmax_update(const ObserveMinmaxUpdateArgs& args, const ObservePlan& plan,
                            cudaStream_t stream) {
   const QuantLayout& layout = args.layout;
+  if (plan.splits == 0) return;
   VisitFloatType(args.dtype, [&]<typename T>() {
     if (plan.by_columns) {
       Launch(&ColumnsKernel<T>, plan.blocks, stream, args, plan);
@@ -140,7 +141,7 @@ void observe_minmax_update(const ObserveMinmaxUpdateArgs& args, const ObservePla
       // a row that is not whole chunks long leaves the following rows unaligned
       const bool one_row = layout.outer * layout.channels == 1;
       const bool aligned = AreAligned(16, args.x) && (one_row || layout.rows % kChunk == 0);
-      const FastDivisor chunks_per_row(std::max<std::int64_t>(CeilDivide(layout.rows, kChunk), 1));
+      const FastDivisor chunks_per_row(CeilDivide(layout.rows, kChunk));
       Launch(&RowsKernel<T>, plan.blocks, stream, args, plan, chunks_per_row, aligned);
     }
   });

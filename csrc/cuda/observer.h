@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "cuda/observe_plan.h"
+#include "cuda/observer_plan.h"
 #include "cuda/stream.h"
 #include "edgeqat/quant_layout.h"
 
@@ -15,7 +15,8 @@ ObservePlan PlanObserveMinmax(const QuantLayout& layout);
 
 // Semantics of observe_minmax followed by UpdateMinmax (edgeqat/observer.h), and count += {1,
 // number of non-finite values}. Pointers are device memory; conditions on streams as in
-// cuda/fake_quantize.h. Deterministic: the same x gives the same bits on every device.
+// cuda/fake_quantize.h: an empty x changes nothing. Deterministic: the same x gives the same bits
+// on every device.
 struct ObserveMinmaxUpdateArgs {
   FloatType dtype = FloatType::kFloat32;
   QuantLayout layout;
