@@ -52,7 +52,7 @@ def array(tensor: Tensor | None) -> Any:
 
 def tensor(result: np.ndarray[Any, Any], dtype: torch.dtype | None = None) -> Tensor:
     """A reference's result as a tensor, rounded to dtype by torch."""
-    return torch.from_numpy(np.ascontiguousarray(result)).to(dtype)
+    return torch.from_numpy(np.array(result, order="C")).to(dtype)
 
 
 def reference_fake_quantize(case: Case, *, masked: bool = True) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ every instruction set.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 _OPS = torch.ops.edgeqat
+# "edgeqat::pack: ..." of the operators' checks, "pack: ..." of the core's; "CUDA error: ..." is none
+_REFUSAL = re.compile(r"(edgeqat::)?\w+: ")
 
 
 def observe_minmax_(
@@ -51,7 +54,7 @@ def observe_minmax_(
 
     With `averaging=None` the new range is the union of the old range and the batch's. With a
     constant c in (0, 1], the first batch sets the range and every later one moves it:
-    `v += c * (batch - v)`. NaN and infinities are left out and counted.
+    `v += c * (batch - v)`. NaN and infinities are left out and counted; an empty batch is no batch.
 
     Args:
         x: the batch, any shape.
@@ -283,7 +286,7 @@ def dequantize(
     Args:
         codes: int8 or uint8, any shape.
         scale: see :func:`fake_quantize`.
-        zero_point: see there.
+        zero_point: int32 that fits the dtype of `codes`, same shape; or a Python number.
         axis: channel axis, or None.
         group_size: elements along `axis` that share a scale, or None.
 
@@ -353,7 +356,7 @@ def _call(op: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     try:
         return op(*arguments, **options)
     except RuntimeError as error:
-        if str(error).startswith("edgeqat::"):
+        if _REFUSAL.match(str(error)):
             raise ValueError(str(error)) from None
         raise
 
@@ -363,7 +366,12 @@ def _as_tensors(
 ) -> tuple[Tensor, Tensor]:
     """Python numbers as one-element tensors on the device of x."""
     if not isinstance(scale, Tensor):
-        scale = torch.full((1,), scale, dtype=torch.float32, device=x.device)
+        scale = torch.tensor([scale], dtype=torch.float32, device=x.device)
     if not isinstance(zero_point, Tensor):
+        if isinstance(zero_point, float) or not -128 <= zero_point <= 255:
+            raise ValueError(
+                "edgeqat: zero_point must be an int in [qmin, qmax] or an int32 tensor, "
+                f"found {zero_point!r}. Round it first."
+            )
         zero_point = torch.full_like(scale, zero_point, dtype=torch.int32)
     return scale, zero_point

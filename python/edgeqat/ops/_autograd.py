@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 #: Ops without a derivative and why; they run under autograd and their results do not require grad.
 NON_DIFFERENTIABLE: dict[str, str] = {
@@ -169,7 +170,17 @@ def _fake_quantize_backward(grad: Tensor, bits: Tensor) -> Tensor:
     return result
 
 
+def _observe_minmax_(keyset: Any, x: Tensor, *state: Any) -> None:
+    # A kernel that writes through pointers must say so, or backward would use changed values of a
+    # saved tensor instead of refusing them.
+    increment_version(state[:3])
+    _OPS.observe_minmax_.default.redispatch(
+        keyset & torch._C._after_ADInplaceOrView_keyset, x, *state
+    )
+
+
 _library = torch.library.Library("edgeqat", "IMPL")
+_library.impl("observe_minmax_", _observe_minmax_, "ADInplaceOrView", with_keyset=True)
 _library.impl("fake_quantize", _fake_quantize, "Autograd")
 _library.impl("fake_quantize_train", _fake_quantize_train, "Autograd")
 _library.impl("fake_quantize_backward", _fake_quantize_backward, "Autograd")

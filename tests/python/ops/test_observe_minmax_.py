@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""observe_minmax_: ranges equal the reference's, non-finite values are counted and left out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from edgeqat import functional
+from edgeqat.ops import _reference as reference
+from edgeqat.testing import LAYOUTS, SHAPES, assert_bit_equal, layouts_of, values
+from op_cases import DTYPES, SHORT, array, tensor
+
+SIZES = pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.full)])
+State = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+
+
+def fresh(channels: int = 1) -> State:
+    return (
+        torch.full((channels,), torch.inf),
+        torch.full((channels,), -torch.inf),
+        torch.zeros(2, dtype=torch.int64),
+    )
+
+
+def observe(batches: list[torch.Tensor], averaging: float | None, axis: int | None) -> State:
+    state = fresh(1 if axis is None else batches[0].shape[axis])
+    for batch in batches:
+        functional.observe_minmax_(batch, *state, averaging=averaging, axis=axis)
+    return state
+
+
+def check(
+    batches: list[torch.Tensor], averaging: float | None, axis: int | None, label: str
+) -> None:
+    expected = reference.observe_minmax([array(b) for b in batches], averaging, axis)
+    for actual, wanted in zip(observe(batches, averaging, axis), expected, strict=True):
+        assert_bit_equal(actual, tensor(wanted), label)
+
+
+@SIZES
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("averaging", [None, 0.1])
+def test_grid(averaging: float | None, dtype: torch.dtype, full: bool) -> None:
+    seed = 0
+    for shape in SHAPES if full else SHORT:
+        for name in layouts_of(shape):
+            seed += 1
+            # 0.01 keeps max - min of two batches finite in float16
+            batches = [LAYOUTS[name](values(shape, dtype, 0.01, seed + i)) for i in range(2)]
+            for axis in (None, seed % len(shape), -1 - seed % len(shape)):
+                check(batches, averaging, axis, f"{dtype} {shape} {name} axis={axis}")
+
+
+@pytest.mark.parametrize("averaging", [None, 0.01, 0.3, 1.0])
+def test_many_batches(averaging: float | None) -> None:
+    batches = [torch.randn(7, 33, generator=torch.Generator().manual_seed(i)) for i in range(100)]
+    check(batches, averaging, 0, "per channel")
+    check(batches, averaging, None, "per tensor")
+
+
+def test_one_nan_and_one_infinity_in_a_hundred_batches() -> None:
+    batches = [torch.randn(64, generator=torch.Generator().manual_seed(i)) for i in range(100)]
+    clean = [b.clone() for b in batches]
+    clean[40] = clean[40][torch.arange(64) != 3]
+    clean[70] = clean[70][torch.arange(64) != 9]
+    batches[40][3], batches[70][9] = torch.nan, torch.inf
+    minimum, maximum, count = observe(batches, None, None)
+    expected_minimum, expected_maximum, _ = observe(clean, None, None)
+    assert_bit_equal(minimum, expected_minimum)
+    assert_bit_equal(maximum, expected_maximum)
+    assert count.tolist() == [100, 2]
+
+
+@pytest.mark.parametrize("averaging", [None, 0.1])
+def test_a_channel_without_finite_values_keeps_its_state(averaging: float | None) -> None:
+    state = fresh(2)
+    bad = torch.tensor([[torch.nan, torch.inf], [1.0, 2.0]])
+    functional.observe_minmax_(bad, *state, averaging=averaging, axis=0)
+    assert state[0].tolist() == [torch.inf, 1.0]
+    assert state[1].tolist() == [-torch.inf, 2.0]
+    functional.observe_minmax_(torch.tensor([[3.0], [1.0]]), *state, averaging=averaging, axis=0)
+    assert state[0][0] == state[1][0] == 3.0
+    assert state[2].tolist() == [2, 2]
+
+
+def test_negative_zero_counts_as_zero() -> None:
+    minimum, maximum, _ = observe([torch.tensor([-0.0]), torch.tensor([0.0, -0.0])], None, None)
+    assert_bit_equal(minimum, torch.tensor([0.0]))
+    assert_bit_equal(maximum, torch.tensor([0.0]))
+
+
+@pytest.mark.parametrize("call", [functional.observe_minmax_, torch.ops.edgeqat.observe_minmax_])
+def test_statistics_never_require_grad(call) -> None:
+    state = fresh()
+    call(torch.randn(8, requires_grad=True) * 2, *state)
+    assert not any(t.requires_grad or t.grad_fn for t in state)
+    assert state[0].isfinite().all()
+
+
+def test_updates_in_place_and_marks_the_version() -> None:
+    state = fresh()
+    before = [(t.data_ptr(), t._version) for t in state]
+    functional.observe_minmax_(torch.ones(3), *state)
+    for tensor_, (pointer, version) in zip(state, before, strict=True):
+        assert tensor_.data_ptr() == pointer
+        assert tensor_._version > version
