@@ -16,7 +16,7 @@ namespace edgeqat::torch_ops {
 //
 //   const CudaScope scope(x);               // before any allocation or launch
 //   edgeqat::cuda::quantize(args, scope.stream());
-//   STD_CUDA_KERNEL_LAUNCH_CHECK();         // after the last launch
+//   scope.CheckLaunch();                    // after the last launch
 class CudaScope {
  public:
   explicit CudaScope(const torch::stable::Tensor& data)
@@ -28,6 +28,9 @@ class CudaScope {
   }
 
   [[nodiscard]] cudaStream_t stream() const { return stream_; }
+
+  // Throws what the launches left in cudaGetLastError, worded by torch.
+  void CheckLaunch() const { STD_CUDA_KERNEL_LAUNCH_CHECK(); }
 
  private:
   torch::stable::accelerator::DeviceGuard guard_;

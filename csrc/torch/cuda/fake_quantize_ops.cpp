@@ -47,7 +47,7 @@ Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& z
   }
   args.y = data.out.mutable_data_ptr();
   cuda::fake_quantize(args, scope.stream());
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  scope.CheckLaunch();
   return data.Finish();
 }
 
@@ -89,7 +89,7 @@ Tensor fake_quantize_backward_cuda(const Tensor& grad, const Tensor& bits) {
   args.bits = packed.const_data_ptr<std::uint8_t>();
   args.grad_x = data.out.mutable_data_ptr();
   cuda::fake_quantize_backward(args, scope.stream());
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  scope.CheckLaunch();
   return data.Finish();
 }
 

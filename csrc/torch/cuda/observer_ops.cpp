@@ -34,7 +34,7 @@ void observe_minmax__cuda(const Tensor& x, Tensor min_val, Tensor max_val, Tenso
   const Tensor workspace = EmptyRowMajor({&bytes, 1}, ScalarType::Byte, x);
   args.workspace = workspace.mutable_data_ptr();
   cuda::observe_minmax_update(args, plan, scope.stream());
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  scope.CheckLaunch();
 }
 
 std::tuple<Tensor, Tensor> choose_qparams_cuda(const Tensor& min_val, const Tensor& max_val,
@@ -61,7 +61,7 @@ std::tuple<Tensor, Tensor> choose_qparams_cuda(const Tensor& min_val, const Tens
                         .scale = scale.mutable_data_ptr<float>(),
                         .zero_point = zero_point.mutable_data_ptr<std::int32_t>()},
                        scope.stream());
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  scope.CheckLaunch();
   return {scale, zero_point};
 }
 

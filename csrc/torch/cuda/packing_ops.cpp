@@ -22,7 +22,7 @@ Tensor pack_cuda(const Tensor& codes, std::int64_t bits) {
   Tensor packed = EmptyRowMajor({&bytes, 1}, ScalarType::Byte, codes);
   cuda::pack(values.const_data_ptr(), codes.numel(), static_cast<int>(bits),
              packed.mutable_data_ptr<std::uint8_t>(), scope.stream());
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  scope.CheckLaunch();
   return packed;
 }
 
@@ -37,7 +37,7 @@ Tensor unpack_cuda(const Tensor& packed, std::int64_t bits, std::vector<std::int
   Tensor codes = EmptyRowMajor(shape, is_signed ? ScalarType::Char : ScalarType::Byte, packed);
   cuda::unpack(bytes.const_data_ptr<std::uint8_t>(), count, static_cast<int>(bits), is_signed,
                codes.mutable_data_ptr(), scope.stream());
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  scope.CheckLaunch();
   return codes;
 }
 

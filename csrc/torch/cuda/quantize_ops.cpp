@@ -34,7 +34,7 @@ Tensor quantize_cuda(const Tensor& x, const Tensor& scale, const Tensor& zero_po
   args.qmax = static_cast<std::int32_t>(qmax);
   args.codes = data.out.mutable_data_ptr();
   cuda::quantize(args, scope.stream());
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  scope.CheckLaunch();
   return data.Finish();
 }
 
@@ -55,7 +55,7 @@ Tensor dequantize_cuda(const Tensor& codes, const Tensor& scale, const Tensor& z
   args.zero_point = zero_points.const_data_ptr<std::int32_t>();
   args.y = data.out.mutable_data_ptr<float>();
   cuda::dequantize(args, scope.stream());
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  scope.CheckLaunch();
   return data.Finish();
 }
 
