@@ -112,13 +112,13 @@ def to_onnx(
         )
     traced = onnx_trace.trace(
         graph_module,
-        onnx_weights.code_names(graph_module, converted),
+        onnx_weights.code_names(converted, graph_module.graph),
         opset=opset or lowest.opset,
         optimize=optimize,
     )
-    sources = onnx_linear.fold_weight_transposes(traced.model)
+    onnx_linear.fold_weight_transposes(traced.model, traced.names)
     bits = {weight.name: weight.bits for weight in weights}
-    bits |= {new: bits[old] for new, old in sources.items() if old in bits}
+    bits |= {f"{name}.transposed": width for name, width in bits.items()}
     rewritten = Rewriter(
         traced.model,
         names=traced.names,

@@ -96,17 +96,28 @@ class Constants:
     def __getitem__(self, name: str) -> Array:
         return numpy_helper.to_array(self._tensors[name])
 
+    @staticmethod
+    def _tensor(name: str, value: Array, element: int | None) -> TensorProto:
+        if element is None:
+            return numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(element)
+        return numpy_helper.from_array(value.astype(dtype), name)
+
+    def conflicts(self, name: str, value: Array) -> bool:
+        """Whether `name` was added with another value."""
+        known = self._added.get(name)
+        return (
+            known is not None
+            and known.SerializeToString() != self._tensor(name, value, None).SerializeToString()
+        )
+
     def add(self, name: str, value: Array, element: int | None = None) -> str:
         """Add `value` as `name`, stored as ONNX type `element`; the same name twice must be the same bytes.
 
         Raises:
             ValueError: the name is taken by another value.
         """
-        if element is None:
-            tensor = numpy_helper.from_array(np.ascontiguousarray(value).reshape(value.shape), name)
-        else:
-            dtype = onnx.helper.tensor_dtype_to_np_dtype(element)
-            tensor = numpy_helper.from_array(value.astype(dtype), name)
+        tensor = self._tensor(name, value, element)
         known = self._added.get(name)
         if known is not None and known.SerializeToString() != tensor.SerializeToString():
             raise ValueError(

@@ -66,8 +66,6 @@ def _metadata(rewritten: Rewritten, converted: Any) -> dict[str, str]:
     if plan is not None:
         text = json.dumps(plan.to_dict(), sort_keys=True, separators=(",", ":"))
         data["edgeqat.plan.sha256"] = hashlib.sha256(text.encode()).hexdigest()
-    if rewritten.notes:
-        data["edgeqat.notes"] = json.dumps(list(rewritten.notes))
     return data
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
 from edgeqat.export.onnx_constants import Constants
+from edgeqat.export.onnx_trace import Names
 from edgeqat.export.onnx_translation import DEQUANTIZE, DOMAIN, PER_TENSOR
 
 
@@ -14,18 +15,22 @@ def _attributes(node: NodeProto) -> dict[str, int]:
     return {a.name: int(a.i) for a in node.attribute}
 
 
-def fold_weight_transposes(model: ModelProto) -> dict[str, str]:
+def fold_weight_transposes(model: ModelProto, names: dict[str, Names]) -> set[str]:
     """Replace Transpose(dequantize(constant)) by dequantize of the transposed constant, in place.
 
     `torch.nn.functional.linear` on inputs of 3 and more dimensions becomes MatMul(x, Transpose(w)). ONNX Runtime pairs a
     weight with MatMul (and 4-bit blocks with MatMulNBits) only if its DequantizeLinear feeds the MatMul directly.
 
+    Args:
+        model: the exporter's model.
+        names: names of the tensors of private nodes; gains those of the new nodes.
+
     Returns:
-        Name of the new codes -> name of the codes they were made from.
+        Outputs of the new nodes.
     """
     graph, constants = model.graph, Constants(model.graph)
     producers = {output: node for node in graph.node for output in node.output}
-    renamed: dict[str, str] = {}
+    folded: set[str] = set()
     for node in graph.node:
         source = (
             producers.get(node.input[0])
@@ -49,13 +54,19 @@ def fold_weight_transposes(model: ModelProto) -> dict[str, str]:
             scale, zero_point = scale.transpose(order), zero_point.transpose(order)
         if layout["axis"] != PER_TENSOR:
             layout["axis"] = order.index(layout["axis"] % codes.ndim)
-        names = [f"{name}.transposed" for name in source.input]
-        for name, value in zip(names, (codes.transpose(order), scale, zero_point), strict=True):
+        inputs = [f"{name}.transposed" for name in source.input]
+        for name, value in zip(inputs, (codes.transpose(order), scale, zero_point), strict=True):
             if not any(t.name == name for t in graph.initializer):
                 graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        renamed[names[0]] = source.input[0]
+        old = names[source.output[0]]
+        scale_name = f"{old.scale}.transposed" if layout["group_size"] else old.scale
+        zero_point_name = f"{old.zero_point}.transposed" if layout["group_size"] else old.zero_point
+        names[node.output[0]] = Names(
+            f"{old.codes}.transposed", scale_name, zero_point_name, old.bias
+        )
+        folded.add(node.output[0])
         new = helper.make_node(
-            DEQUANTIZE, names, [node.output[0]], domain=DOMAIN, name=node.name, **layout
+            DEQUANTIZE, inputs, [node.output[0]], domain=DOMAIN, name=node.name, **layout
         )
         node.CopyFrom(new)
     read = {name for node in graph.node for name in node.input} | {
@@ -63,4 +74,4 @@ def fold_weight_transposes(model: ModelProto) -> dict[str, str]:
     }
     for node in [n for n in graph.node if n.op_type == DEQUANTIZE and n.output[0] not in read]:
         graph.node.remove(node)
-    return renamed
+    return folded

@@ -5,29 +5,29 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
 
-from edgeqat.export.onnx_bias import integer_bias
+from edgeqat.export.onnx_bias import BiasedLayer, write_bias
 from edgeqat.export.onnx_constants import (
     ActivationRange,
     ActivationType,
-    Array,
     Constants,
     activation_range,
     container,
 )
+from edgeqat.export.onnx_trace import Names
 from edgeqat.export.onnx_translation import DEQUANTIZE, DOMAIN, PER_TENSOR, QUANTIZE
 
 WeightContainer = Literal["packed", "int8"]
 BiasFormat = Literal["auto", "float"]
 
-# Operators that ONNX Runtime computes on integers, with the places of weight and bias among the inputs.
+# Operators that ONNX Runtime computes on integers.
 INTEGER_OPERATORS = ("Conv", "Gemm", "MatMul")
-WEIGHTED_OPERATORS = (*INTEGER_OPERATORS, "ConvTranspose")
+BIASED_OPERATORS = ("Conv", "ConvTranspose", "Gemm")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,6 @@ class Rewritten:
 
     model: ModelProto
     tensors: tuple[TensorRecord, ...]
-    notes: tuple[str, ...] = field(default=())
 
 
 def attribute(node: NodeProto, name: str) -> int:
@@ -64,8 +63,8 @@ class Rewriter:
 
     Args:
         model: the exporter's model with private nodes; is not changed.
-        names: name in `model` of the codes that a quantize node makes -> name in the file.
-        weight_bits: initialiser name of weight codes -> bits; widths not named follow from the values.
+        names: output of a private node -> the names of its tensors in the file.
+        weight_bits: name of weight codes -> bits.
         weight_container: "packed" stores codes of up to 2 / 4 bits as INT2 / INT4.
         activation_type: element type of activation codes.
         bias: "auto": biases of integer layers as int32 at scale sx*sw; "float": as they are.
@@ -75,37 +74,44 @@ class Rewriter:
         self,
         model: ModelProto,
         *,
-        names: Mapping[str, str],
+        names: Mapping[str, Names],
         weight_bits: Mapping[str, int],
         weight_container: WeightContainer,
         activation_type: ActivationType,
         bias: BiasFormat,
     ) -> None:
         self.model = model
-        self.opset = next(o.version for o in model.opset_import if o.domain == "")
-        self.names = dict(names)
-        self.weight_bits = weight_bits
+        self.tensors, self.weight_bits = names, weight_bits
         self.packed = weight_container == "packed"
-        self.activation_type = activation_type
-        self.bias = bias
+        self.activation_type, self.bias = activation_type, bias
         self.constants = Constants(model.graph)
         self.producers = {output: node for node in model.graph.node for output in node.output}
         self.consumers: dict[str, list[NodeProto]] = defaultdict(list)
         for node in model.graph.node:
             for name in node.input:
                 self.consumers[name].append(node)
+        self.names = self._value_names()  # value in `model` -> name in the file
+        self.nodes: list[NodeProto] = []
+        self.made: set[str] = set()
+        self.records: dict[str, TensorRecord] = {}
+
+    def _value_names(self) -> dict[str, str]:
+        graph = self.model.graph
+        names = {
+            node.output[0]: self.tensors[node.output[0]].codes
+            for node in graph.node
+            if is_private(node, QUANTIZE)
+        }
         # Values of the exporter are named after torch ops ("relu"); a tensor of that name is the plan's, and holds codes.
-        reserved = set(self.names.values()) | {value.name for value in model.graph.input}
+        reserved = set(names.values()) | {value.name for value in graph.input}
         for name in self.producers:
-            if name in reserved and name not in self.names:
-                self.names[name] = f"{name}.float"
-        outputs = [value.name for value in model.graph.output]
+            if name in reserved and name not in names:
+                names[name] = f"{name}.float"
+        outputs = [value.name for value in graph.output]
         for i, name in enumerate(outputs):
             if name in self.producers:
-                self.names[name] = "output" if len(outputs) == 1 else f"output_{i}"
-        self.nodes: list[NodeProto] = []
-        self.records: dict[str, TensorRecord] = {}
-        self.notes: list[str] = []
+                names[name] = "output" if len(outputs) == 1 else f"output_{i}"
+        return names
 
     def run(self) -> Rewritten:
         """The model with standard nodes only."""
@@ -124,37 +130,48 @@ class Rewriter:
         graph = result.graph
         del graph.node[:], graph.initializer[:], graph.value_info[:]
         graph.node.extend(self.nodes)
+        for value in graph.output:
+            value.name = self._name(value.name)
         used = {name for node in self.nodes for name in node.input} | {
             value.name for value in graph.output
         }
-        made = {name for node in self.nodes for name in node.output}
-        graph.initializer.extend(self.constants.used(used - made))
-        for value in graph.output:
-            value.name = self.names.get(value.name, value.name)
+        graph.initializer.extend(self.constants.used(used - self.made))
         kept = [entry for entry in result.opset_import if entry.domain != DOMAIN]
         del result.opset_import[:]
         result.opset_import.extend(kept)
-        return Rewritten(result, tuple(self.records.values()), tuple(self.notes))
+        return Rewritten(result, tuple(self.records.values()))
+
+    def _name(self, value: str) -> str:
+        return self.names.get(value, value)
 
     def _emit(self, op_type: str, inputs: list[str], output: str, **attributes: int) -> str:
-        self.nodes.append(helper.make_node(op_type, inputs, [output], name=output, **attributes))
+        """Add a node, unless one makes `output` already (a weight with several readers)."""
+        if output not in self.made:
+            self.nodes.append(
+                helper.make_node(op_type, inputs, [output], name=output, **attributes)
+            )
+            self.made.add(output)
         return output
 
-    def _layout(self, node: NodeProto) -> dict[str, int]:
+    @staticmethod
+    def _layout(node: NodeProto) -> dict[str, int]:
         """Attributes axis and block_size; opset 18 knows no block_size."""
         axis, group = attribute(node, "axis"), attribute(node, "group_size")
         if axis == PER_TENSOR:
             return {}
         return {"axis": axis, "block_size": group} if group else {"axis": axis}
 
-    def _qparams(self, node: NodeProto, dtype: int, offset: int = 0) -> list[str]:
+    def _qparams(
+        self, node: NodeProto, dtype: int, *, offset: int = 0, suffix: str = ""
+    ) -> list[str]:
         """Names of a node's scale and zero point as the file wants them: scalars per tensor, the codes' type."""
         scale, zero_point = self.constants[node.input[1]], self.constants[node.input[2]]
         if attribute(node, "axis") == PER_TENSOR:
             scale, zero_point = scale.reshape(()), zero_point.reshape(())
+        names = self.tensors[node.output[0]]
         return [
-            self.constants.add(node.input[1], scale.astype(np.float32)),
-            self.constants.add(node.input[2], zero_point + offset, dtype),
+            self.constants.add(names.scale, scale.astype(np.float32)),
+            self.constants.add(names.zero_point + suffix, zero_point + offset, dtype),
         ]
 
     def _storage(self, codes: str) -> ActivationRange:
@@ -173,13 +190,11 @@ class Rewriter:
     def _quantize(self, node: NodeProto) -> None:
         qmin, qmax = attribute(node, "qmin"), attribute(node, "qmax")
         storage = activation_range(qmin, qmax, self.activation_type)
-        name = self.names.get(node.output[0], node.output[0])
-        self.names[node.output[0]] = name
-        dtype = helper.np_dtype_to_tensor_dtype(np.dtype(storage.dtype))
-        inputs = [
-            self.names.get(node.input[0], node.input[0]),
-            *self._qparams(node, dtype, storage.offset),
-        ]
+        name, dtype = (
+            self._name(node.output[0]),
+            helper.np_dtype_to_tensor_dtype(np.dtype(storage.dtype)),
+        )
+        inputs = [self._name(node.input[0]), *self._qparams(node, dtype, offset=storage.offset)]
         clipped = storage.clip_min is not None or storage.clip_max is not None
         self._emit(
             "QuantizeLinear", inputs, f"{name}.unclipped" if clipped else name, **self._layout(node)
@@ -192,22 +207,21 @@ class Rewriter:
                 for end, value in (("clip_min", storage.clip_min), ("clip_max", storage.clip_max))
             ]
             self._emit("Clip", [f"{name}.unclipped", *bounds], name)
-        bits = int(qmax - qmin).bit_length()
-        self.records[name] = TensorRecord(name, "activation", bits, storage.offset)
+        self.records[name] = TensorRecord(
+            name, "activation", int(qmax - qmin).bit_length(), storage.offset
+        )
 
     def _dequantize_activation(self, node: NodeProto) -> None:
-        storage = self._storage(node.input[0])
-        codes = self.names.get(node.input[0], node.input[0])
+        storage, codes = self._storage(node.input[0]), self._name(node.input[0])
         dtype = helper.np_dtype_to_tensor_dtype(np.dtype(storage.dtype))
-        qparams = self._qparams(node, dtype, storage.offset)
         output = self.names.get(node.output[0], f"{codes}.dequantized")
-        taken = {o for n in self.nodes for o in n.output}
-        output = node.output[0] if output in taken else output
+        output = node.output[0] if output in self.made else output
         self.names[node.output[0]] = output
-        self._emit("DequantizeLinear", [codes, *qparams], output, **self._layout(node))
+        inputs = [codes, *self._qparams(node, dtype, offset=storage.offset)]
+        self._emit("DequantizeLinear", inputs, output, **self._layout(node))
 
     def _feeds_integer_kernel(self, node: NodeProto) -> bool:
-        """Whether every user of a dequantized weight is an operator that ONNX Runtime computes on integers."""
+        """Whether every reader of a dequantized weight is an operator that ONNX Runtime computes on integers."""
         users = self.consumers[node.output[0]]
         return (
             bool(users)
@@ -220,84 +234,54 @@ class Rewriter:
         )
 
     def _dequantize_weight(self, node: NodeProto) -> None:
-        name = node.input[0]
-        codes, zero_point = self.constants[name], self.constants[node.input[2]]
+        name, codes = self.tensors[node.output[0]].codes, self.constants[node.input[0]]
         signed = codes.dtype == np.int8
-        bits = self.weight_bits.get(name) or _width(codes, zero_point)
-        store = container(bits, signed=signed, packed=self.packed)
-        if self.opset < store.opset or (attribute(node, "group_size") and self.opset < 21):
-            raise ValueError(
-                f"export_onnx: {name!r} ({bits} bits, group_size {attribute(node, 'group_size')}) needs opset "
-                f"{max(store.opset, 21)}, found opset={self.opset}; raise opset or pass weight_container='int8'"
-            )
         byte = TensorProto.INT8 if signed else TensorProto.UINT8
-        final = self.names.get(name, name)
-        values = codes
-        if store.type == byte:
-            stored, kind = self.constants.add(final, values, byte), byte
-        elif self._feeds_integer_kernel(node):
-            # A DequantizeLinear of INT4 keeps Conv and Gemm in float, and of INT2 before Conv makes ONNX Runtime 1.31 refuse
-            # the file. A Cast is folded when the file is loaded, and then the 8-bit integer kernels apply.
-            packed = self.constants.add(f"{final}.packed", values, store.type)
-            if not any(packed in n.input for n in self.nodes):
-                self._emit("Cast", [packed], final, to=byte)
-            stored, kind = final, byte
-        else:
-            stored, kind = self.constants.add(final, values, store.type), store.type
+        bits = self.weight_bits[name]
+        store = container(bits, signed=signed, packed=self.packed)
+        stored, kind, suffix = self.constants.add(name, codes, store.type), store.type, ""
+        if store.type != byte and self._feeds_integer_kernel(node):
+            # A DequantizeLinear of INT4 keeps Conv and Gemm in float, and one of INT2 before Conv makes ONNX Runtime 1.31
+            # refuse the file. A Cast is folded when the file is loaded, and then the 8-bit integer kernels apply.
+            stored, kind, suffix = (
+                self._emit("Cast", [name], f"{name}.int8", to=byte),
+                byte,
+                ".int8",
+            )
         # The zero point is written although it is 0: without it ONNX Runtime 1.31 leaves Gemm in float.
-        qparams = self._qparams(node, kind)
-        output = f"{final}.dequantized"
-        self.names[node.output[0]] = output
-        self.records[final] = TensorRecord(final, "weight", bits, 0)
-        if not any(output in n.output for n in self.nodes):
-            self._emit("DequantizeLinear", [stored, *qparams], output, **self._layout(node))
+        inputs = [stored, *self._qparams(node, kind, suffix=suffix)]
+        self.names[node.output[0]] = self._emit(
+            "DequantizeLinear", inputs, f"{stored}.dequantized", **self._layout(node)
+        )
+        self.records[name] = TensorRecord(name, "weight", bits, 0)
 
     def _copy(self, node: NodeProto) -> None:
         copy = NodeProto()
         copy.CopyFrom(node)
         copy.doc_string = ""
-        del copy.metadata_props[:]
-        inputs = [self.names.get(name, name) for name in node.input]
-        outputs = [self.names.get(name, name) for name in node.output]
-        layer = self._biased_layer(node)
-        added = None
-        if layer is not None:
-            place, values, scales = layer
-            name = self.names.get(node.input[place], node.input[place])
-            codes, scale = integer_bias(values, *scales)
-            if codes is None:
-                # Left in the layer, ONNX Runtime 1.31 would wrap it: a bias of 2^33 steps moved a channel by 255 codes.
-                self.notes.append(
-                    f"{name}: added in float, it does not fit 32 bits at the scale sx*sw"
-                )
-                if node.op_type != "Add":
-                    inputs[place] = ""
-                    shape = (
-                        (-1,) if node.op_type == "Gemm" else (1, -1, *[1] * (self._rank(node) - 2))
-                    )
-                    added = self.constants.add(f"{name}.float", values.reshape(shape))
-            elif node.op_type == "Add":
-                # MatMul has no bias input. A float constant on the grid of the accumulator is fused into
-                # MatMulIntegerToFloat; off the grid, 0.1 to 0.5 % of the outputs would be 1 LSB off the reference.
-                rounded = (codes * scale.astype(np.float64)).astype(np.float32)
-                inputs[place] = self.constants.add(f"{name}.rounded", rounded)
-            else:
-                inputs[place] = self._integer_bias(name, codes, scale)
+        del copy.metadata_props[:], copy.input[:], copy.output[:]
+        inputs, outputs = (
+            [self._name(name) for name in node.input],
+            [self._name(name) for name in node.output],
+        )
         copy.name = outputs[0]
-        del copy.input[:], copy.output[:]
-        copy.input.extend(inputs[:-1] if inputs and inputs[-1] == "" else inputs)
-        copy.output.extend([f"{outputs[0]}.unbiased"] if added else outputs)
+        layer, rest = self._biased_layer(node), None
+        if layer is not None:
+            written = write_bias(layer, self.constants)
+            inputs[layer.place], rest = written.input, written.rest
+            for extra in written.nodes:
+                if extra.output[0] not in self.made:
+                    self.nodes.append(extra)
+                    self.made.add(extra.output[0])
+        copy.input.extend(inputs)
+        copy.output.extend(outputs if rest is None else [f"{outputs[0]}.unbiased"])
         self.nodes.append(copy)
-        if added:
-            self._emit("Add", [copy.output[0], added], outputs[0])
+        self.made.update(copy.output)
+        if rest is not None:
+            self._emit("Add", [copy.output[0], rest], outputs[0])
 
-    def _rank(self, node: NodeProto) -> int:
-        """Number of dimensions of a convolution's weight, which is that of its output."""
-        weight = self.producers[node.input[1]]
-        return int(self.constants[weight.input[0]].ndim)
-
-    def _biased_layer(self, node: NodeProto) -> tuple[int, Array, tuple[Array, Array]] | None:
-        """(place of the bias among the inputs, bias, (sx, sw)) if `node` adds a constant bias to an integer product."""
+    def _biased_layer(self, node: NodeProto) -> BiasedLayer | None:
+        """`node` as a layer, if it adds a constant bias to a product of integers and biases are to be rounded."""
         product, place = node, 2
         if node.op_type == "Add" and node.domain == "":
             place = next((i for i in (0, 1) if node.input[i] in self.constants), 2)
@@ -306,47 +290,28 @@ class Rewriter:
                 return None
             product = maker
         elif (
-            node.op_type not in WEIGHTED_OPERATORS
+            node.op_type not in BIASED_OPERATORS
             or len(node.input) < 3
             or node.input[2] not in self.constants
         ):
             return None
         x, w = (self.producers.get(name) for name in product.input[:2])
-        if self.bias == "float" or x is None or w is None:
-            return None
         if (
-            not is_private(x, DEQUANTIZE)
+            self.bias == "float"
+            or x is None
+            or w is None
+            or not is_private(x, DEQUANTIZE)
             or not is_private(w, DEQUANTIZE)
-            or w.input[0] not in self.constants
         ):
             return None
-        if (
-            attribute(w, "group_size")
-            or attribute(x, "axis") != PER_TENSOR
-            or x.input[0] in self.constants
-        ):
+        if x.input[0] in self.constants or w.input[0] not in self.constants:
             return None
-        bias = self.constants[node.input[place]]
-        scales = self.constants[x.input[1]], self.constants[w.input[1]]
-        if bias.ndim != 1 or scales[1].size not in (1, bias.size):
+        if attribute(w, "group_size") or attribute(x, "axis") != PER_TENSOR:
             return None
-        return place, bias, scales
-
-    def _integer_bias(self, name: str, codes: Array, scale: Array) -> str:
-        inputs = [
-            self.constants.add(f"{name}.int32", codes),
-            self.constants.add(f"{name}.scale", scale),
-        ]
-        output = f"{name}.dequantized"
-        if any(output in node.output for node in self.nodes):
-            return output
-        return self._emit("DequantizeLinear", inputs, output, **({"axis": 0} if scale.ndim else {}))
-
-
-def _width(codes: Array, zero_point: Array) -> int:
-    """Bits that hold every code and zero point."""
-    if codes.dtype == np.uint8:
-        return max(2, int(max(codes.max(initial=0), zero_point.max(initial=0))).bit_length())
-    low = int(min(codes.min(initial=0), zero_point.min(initial=0)))
-    high = int(max(codes.max(initial=0), zero_point.max(initial=0)))
-    return max(2, max(high, -low - 1).bit_length() + 1)
+        bias, sw = self.constants[node.input[place]], self.constants[w.input[1]]
+        if bias.ndim != 1 or sw.size not in (1, bias.size):
+            return None
+        name = self.tensors[w.output[0]].bias or node.input[place]
+        return BiasedLayer(
+            node, place, name, bias, self.constants[x.input[1]], sw, self.constants[w.input[0]].ndim
+        )

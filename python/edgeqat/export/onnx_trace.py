@@ -19,11 +19,21 @@ from edgeqat.graph.structure import shape_of
 
 
 @dataclass(frozen=True)
+class Names:
+    """Names that the tensors of one quantize or dequantize node have in the plan; `bias` is that of a weight's layer."""
+
+    codes: str
+    scale: str
+    zero_point: str
+    bias: str | None = None
+
+
+@dataclass(frozen=True)
 class Traced:
-    """An ONNX model with private nodes, and the names its tensors have in the plan."""
+    """An ONNX model with private nodes, and the names of their tensors, by the name of a node's output."""
 
     model: ModelProto
-    names: dict[str, str]  # value in the model -> tensor name
+    names: dict[str, Names]
 
 
 @contextlib.contextmanager
@@ -91,16 +101,34 @@ def trace(
 
 def _names(
     converted: fx.Graph, exported: fx.Graph, tensors: Mapping[fx.Node, str]
-) -> dict[str, str]:
-    """Value of a quantize node in `exported` -> tensor name.
+) -> dict[str, Names]:
+    """Output of a quantize or dequantize node in `exported` -> names from `converted`.
 
-    Tracing runs the nodes in order and renames them (quantize, quantize_1, ...): the k-th quantize here is the k-th there.
+    Tracing runs the nodes in order and renames them (quantize, quantize_1, ...): the k-th one here is the k-th one there. Names
+    of constants cannot be read from the exported model, where the optimizer merges equal ones.
     """
-    op = torch.ops.edgeqat.quantize.default
-    before = [node for node in converted.nodes if node.target is op]
-    after = [node for node in exported.nodes if node.target is op]
-    if len(before) != len(after):
+    ops = (torch.ops.edgeqat.quantize.default, torch.ops.edgeqat.dequantize.default)
+    before = [node for node in converted.nodes if node.target in ops]
+    after = [node for node in exported.nodes if node.target in ops]
+    if [node.target for node in before] != [node.target for node in after]:
         raise RuntimeError(
-            f"export_onnx: {len(before)} quantized activations became {len(after)} while tracing; this is a bug of edgeqat"
+            f"export_onnx: {len(before)} quantize and dequantize nodes became {len(after)} while tracing; this is a bug of "
+            "edgeqat"
         )
-    return {new.name: tensors[old] for old, new in zip(before, after, strict=True)}
+    return {new.name: _names_of(old, tensors) for old, new in zip(before, after, strict=True)}
+
+
+def _names_of(node: fx.Node, tensors: Mapping[fx.Node, str]) -> Names:
+    codes = node if node.target is torch.ops.edgeqat.quantize.default else node.args[0]
+    name = [
+        tensors[part]
+        if part in tensors
+        else str(part.target if part.op == "get_attr" else part.name)
+        for part in (codes, node.args[1], node.args[2])
+        if isinstance(part, fx.Node)
+    ]
+    biases = [user.args[2] for user in node.users if len(user.args) > 2]
+    bias = next(
+        (str(b.target) for b in biases if isinstance(b, fx.Node) and b.op == "get_attr"), None
+    )
+    return Names(*name, bias=bias)

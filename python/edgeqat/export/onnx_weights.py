@@ -52,12 +52,12 @@ def graph_module(converted: Any) -> fx.GraphModule:
     return fx.GraphModule(converted, graph)
 
 
-def code_names(module: fx.GraphModule, converted: Any) -> dict[fx.Node, str]:
-    """The quantize nodes of `module` -> the tensor of the lowered graph (and of the checkpoint) that holds their codes."""
+def code_names(converted: Any, graph: fx.Graph | None = None) -> dict[fx.Node, str]:
+    """The quantize nodes of a converted model -> the tensor of the lowered graph that holds their codes."""
     lowering = _Lowering(converted)
-    lowering.run(module.graph)
+    lowering.run(converted.graph if graph is None else graph)
     op = torch.ops.edgeqat.quantize.default
-    return {node: lowering.names[node] for node in module.graph.nodes if node.target is op}
+    return {node: name for node, name in lowering.names.items() if node.target is op}
 
 
 def weights(module: fx.GraphModule) -> list[Weight]:
