@@ -43,4 +43,5 @@ PYBIND11_MODULE(_C, m) {
   py::register_exception_translator(&Translate);
   edgeqat::python::BindCheckpoint(m);
   edgeqat::python::BindGraph(m);
+  edgeqat::python::BindOps(m);
 }
