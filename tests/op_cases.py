@@ -90,16 +90,18 @@ def samples(op: str, *, requires_grad: bool = True) -> list[Sample]:
 def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> Sample:
     grad = x.requires_grad_(requires_grad)
     mask = (torch.arange(x.numel()) % 3 > 0).reshape(x.shape) if seed % 2 else None
-    codes = torch.randint(-2, 2, x.shape).to(torch.int8)
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.randint(-2, 2, x.shape, generator=generator).to(torch.int8)
     bits = (2, 4, 8)[seed % 3]
     if op in ("fake_quantize", "fake_quantize_train"):
         return (grad, *q.positional()), {**q.options(), "mask": mask}
     if op == "fake_quantize_backward":
-        return (grad, torch.randint(0, 256, ((x.numel() + 7) // 8,)).to(torch.uint8)), {}
+        size = ((x.numel() + 7) // 8,)
+        return (grad, torch.randint(0, 256, size, generator=generator).to(torch.uint8)), {}
     if op == "quantize":
         return (grad, *q.positional()), q.options()
     if op == "dequantize":
-        return (codes, q.scale, q.zero_point), q.options()
+        return (codes, q.scale, q.zero_point.clamp(-128, 127)), q.options()
     if op == "observe_minmax_":
         axis = None if seed % 2 else seed % x.ndim
         n = 1 if axis is None else x.shape[axis]

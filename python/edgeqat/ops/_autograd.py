@@ -54,7 +54,7 @@ class FakeQuantize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Clipped straight-through estimator."""
-        return (_fake_quantize_backward(grads[0], ctx.saved_tensors[0]), *_NO_GRADIENTS)
+        return (_clipped_ste(grads[0], ctx.saved_tensors[0]), *_NO_GRADIENTS)
 
 
 class FakeQuantizeTrain(torch.autograd.Function):
@@ -81,7 +81,7 @@ class FakeQuantizeTrain(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Clipped straight-through estimator."""
-        return (_OPS.fake_quantize_backward(grads[0], ctx.saved_tensors[0]), *_NO_GRADIENTS)
+        return (_clipped_ste(grads[0], ctx.saved_tensors[0]), *_NO_GRADIENTS)
 
 
 class FakeQuantizeBackward(torch.autograd.Function):
@@ -103,7 +103,14 @@ class FakeQuantizeBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         """Double backward: the same bits again."""
-        return _OPS.fake_quantize_backward(grads[0], ctx.saved_tensors[0]), None
+        return _clipped_ste(grads[0], ctx.saved_tensors[0]), None
+
+
+def _clipped_ste(grad: Tensor, bits: Tensor) -> Tensor:
+    if torch._C._are_functorch_transforms_active():
+        result: Tensor = FakeQuantizeBackward.apply(grad, bits)
+        return result
+    return _fake_quantize_backward(grad, bits)
 
 
 def fake_quantize(x: Tensor, scale: Tensor, *arguments: Any) -> Tensor:

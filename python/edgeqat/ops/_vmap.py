@@ -16,8 +16,9 @@ from torch.library import register_vmap
 _Rule = Callable[..., tuple[Any, Any]]
 
 
-def _select(argument: Any, dim: int | None, index: int) -> Any:
-    return argument if dim is None else argument.select(dim, index)
+def _select(argument: Any, dim: Any, index: int) -> Any:
+    # a list argument, such as a shape, comes with a list of dims
+    return argument.select(dim, index) if isinstance(dim, int) else argument
 
 
 def _stack(results: list[Any]) -> tuple[Any, Any]:
@@ -44,7 +45,7 @@ def _element_wise(op: Callable[..., Any]) -> _Rule:
     per_sample = _per_sample(op)
 
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any, **kwargs: Any) -> Any:
-        batched = {names[i] for i, dim in enumerate(in_dims) if dim is not None}
+        batched = {names[i] for i, dim in enumerate(in_dims) if isinstance(dim, int)}
         bound = {**dict(zip(names, args, strict=False)), **kwargs}
         if batched != {names[0]} or bound.get("group_size") or bound.get("mask") is not None:
             return per_sample(info, in_dims, *args, **kwargs)
