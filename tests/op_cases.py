@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
+
 from edgeqat.ops import _reference as reference
 from edgeqat.testing import LAYOUTS, SHAPES, QParams, layouts_of, qparams, values
-from torch import Tensor
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 GRANULARITIES = ("tensor", "channel", "group")

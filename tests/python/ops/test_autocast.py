@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from edgeqat import functional
 from edgeqat.ops._autocast import POLICY
 from edgeqat.testing import assert_bit_equal

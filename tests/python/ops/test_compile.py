@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch._dynamo.testing import CompileCounterWithBackend
+
 from edgeqat import functional
 from edgeqat.testing import assert_bit_equal, qparams
 from op_cases import GRANULARITIES
-from torch._dynamo.testing import CompileCounterWithBackend
 
 
 @pytest.fixture(autouse=True)
@@ -122,6 +123,7 @@ def test_saves_bits_in_the_compiled_graph() -> None:
     assert large == [(torch.uint8, 64 * 128 // 8)]
 
 
+@pytest.mark.full  # the first C++ compilation of inductor takes 15 s and more
 def test_inductor() -> None:
     def step(x: torch.Tensor, scale: torch.Tensor, zero_point: torch.Tensor) -> torch.Tensor:
         return functional.fake_quantize(x.relu(), scale, zero_point, -8, 7).square()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from edgeqat import functional
 from edgeqat.testing import assert_bit_equal
 

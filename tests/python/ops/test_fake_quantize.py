@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+
 from edgeqat import functional
 from edgeqat.testing import RANGES, SPECIAL_VALUES, assert_bit_equal, qparams, values
 from op_cases import DTYPES, GRANULARITIES, Case, grid, reference_fake_quantize

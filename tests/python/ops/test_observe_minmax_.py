@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from edgeqat import functional
 from edgeqat.ops import _reference as reference
 from edgeqat.testing import LAYOUTS, SHAPES, assert_bit_equal, layouts_of, values

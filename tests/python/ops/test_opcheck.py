@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from edgeqat.ops._autocast import POLICY
 from op_cases import samples
 

@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+
 from edgeqat import functional
 from edgeqat.ops import _reference as reference
 from edgeqat.testing import RANGES, SPECIAL_VALUES, assert_bit_equal

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from edgeqat import functional
 
 NAN, INF = float("nan"), float("inf")

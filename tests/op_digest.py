@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hashes of every op's results over the grid: equal hashes mean equal bits in another process.
+
+Run as a program (`python tests/op_digest.py short|full`) it prints them as JSON.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from edgeqat import _C, functional
+from edgeqat.testing import values
+from op_cases import DTYPES, GRANULARITIES, Case, array, grid
+
+#: Around every vector width and its multiples, and around powers of two up to 2^16.
+SIZES = (*range(68), *(2**k + d for k in range(7, 17) for d in (-1, 0, 1)), 100, 1000)
+
+
+def results(case: Case) -> Iterator[tuple[str, Any]]:
+    """Name and result of every op that takes data, on one case."""
+    q, x = case.qparams, case.x
+    y, bits = functional.fake_quantize_train(x, *q.positional(), **q.options(), mask=case.mask)
+    yield "fake_quantize_train", (y, bits)
+    yield (
+        "fake_quantize",
+        functional.fake_quantize(x, *q.positional(), **q.options(), mask=case.mask),
+    )
+    yield "fake_quantize_backward", functional.fake_quantize_backward(x, bits)
+    codes = functional.quantize(x, *q.positional(), **q.options())
+    yield "quantize", codes
+    yield "dequantize", functional.dequantize(codes, q.scale, q.zero_point, **q.options())
+    packed = functional.pack(codes, 8)
+    yield "pack", packed
+    yield "unpack", functional.unpack(packed, 8, x.shape, signed=q.qmin < 0)
+    channels = 1 if q.axis is None or q.group_size else x.shape[q.axis]
+    low, high = torch.full((channels,), torch.inf), torch.full((channels,), -torch.inf)
+    count = torch.zeros(2, dtype=torch.int64)
+    functional.observe_minmax_(x, low, high, count, axis=None if channels == 1 else q.axis)
+    yield "observe_minmax_", (low, high, count)
+
+
+def cases(*, full: bool) -> Iterator[tuple[str, Case]]:
+    """The grid, and vectors of every size in SIZES."""
+    for granularity in GRANULARITIES:
+        for dtype in DTYPES:
+            for case in grid(granularity, dtype, full=full):
+                yield f"{granularity} {dtype}", case
+    for dtype in DTYPES:
+        template = next(grid("tensor", dtype, full=False)).qparams
+        for n in SIZES:
+            yield f"sizes {dtype}", Case(f"{n}", values((n,), dtype, 0.1, n), template, None)
+
+
+def digests(*, full: bool) -> dict[str, str]:
+    """sha256 by op and family of cases; "cases" counts the results."""
+    hashes: dict[str, Any] = {}
+    count = 0
+    for family, case in cases(full=full):
+        for op, result in results(case):
+            count += 1
+            sha = hashes.setdefault(f"{op} {family}", hashlib.sha256())
+            for part in (result,) if isinstance(result, torch.Tensor) else result:
+                part = (
+                    torch.where(part.isnan(), torch.nan, part) if part.is_floating_point() else part
+                )
+                sha.update(array(part).tobytes())
+    return {name: sha.hexdigest() for name, sha in hashes.items()} | {"cases": str(count)}
+
+
+if __name__ == "__main__":
+    found = digests(full=sys.argv[1] == "full") | {"isa": _C.active_isa()}
+    sys.stdout.write(json.dumps(found))

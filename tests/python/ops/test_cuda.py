@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every op on CUDA against the CPU, bit for bit: on a GPU, and its kernels emulated on the host.
+
+"emulated" runs csrc/torch/cuda and csrc/cuda as they are, built as C++ over an emulation of the CUDA
+execution model (tests/cpp/cuda/emulation.h), on host tensors. "cuda" needs a device.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from edgeqat.ops._autocast import POLICY
+from edgeqat.testing import LAYOUTS, assert_bit_equal, values
+from op_cases import DTYPES, GRANULARITIES, grid, samples
+
+NO_GPU = "no CUDA device (torch.cuda.is_available() is False)"
+Call = Callable[..., tuple[torch.Tensor, ...]]
+
+
+def emulation() -> Path | None:
+    """EDGEQAT_CUDA_EMULATION, else the newest one of the source tree's builds."""
+    if named := os.environ.get("EDGEQAT_CUDA_EMULATION"):
+        return Path(named)
+    builds = Path(__file__).parents[3].glob("build/*/tests/cpp/cuda/libedgeqat_cuda_emulation.so")
+    return max(builds, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def results_of(result: Any, arguments: list[Any]) -> tuple[torch.Tensor, ...]:
+    """The returned tensors, or those that an op without a result wrote to."""
+    if result is None:
+        return tuple(arguments[1:4])
+    return (result,) if isinstance(result, torch.Tensor) else tuple(result)
+
+
+def on_cpu(op: str, arguments: list[Any], options: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+    arguments = [a.clone() if isinstance(a, torch.Tensor) else a for a in arguments]
+    return results_of(getattr(torch.ops.edgeqat, op)(*arguments, **options), arguments)
+
+
+def on_gpu(op: str, arguments: list[Any], options: dict[str, Any]) -> tuple[torch.Tensor, ...]:
+    def move(value: Any) -> Any:
+        return value.to("cuda") if isinstance(value, torch.Tensor) else value
+
+    arguments = [move(a) for a in arguments]
+    result = getattr(torch.ops.edgeqat, op)(*arguments, **{k: move(v) for k, v in options.items()})
+    return tuple(r.cpu() for r in results_of(result, arguments))
+
+
+def on_emulation(
+    op: str, arguments: list[Any], options: dict[str, Any]
+) -> tuple[torch.Tensor, ...]:
+    keys = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
+    overload = getattr(torch.ops.edgeqat, op).default
+    # the mutated statistics are copied as they lie; data keep their strides
+    arguments = [
+        a.clone() if isinstance(a, torch.Tensor) and i else a for i, a in enumerate(arguments)
+    ]
+    return results_of(overload.redispatch(keys, *arguments, **options), arguments)
+
+
+@pytest.fixture(params=["emulated", pytest.param("cuda", marks=pytest.mark.cuda)])
+def call(request: pytest.FixtureRequest) -> Call:
+    if request.param == "cuda":
+        if not torch.cuda.is_available():
+            pytest.skip(NO_GPU)
+        return on_gpu
+    if torch.version.cuda is not None:
+        pytest.skip("this torch has CUDA: the real kernels hold the CUDA dispatch key")
+    library = emulation()
+    if library is None or not library.exists():
+        pytest.skip(
+            "libedgeqat_cuda_emulation.so is not built (configure with EDGEQAT_BUILD_TESTS)"
+        )
+    torch.ops.load_library(str(library))
+    return on_emulation
+
+
+def check(call: Call, op: str, arguments: Any, options: dict[str, Any], label: str) -> None:
+    actual = call(op, list(arguments), options)
+    expected = on_cpu(op, list(arguments), options)
+    for result, wanted in zip(actual, expected, strict=True):
+        assert_bit_equal(result, wanted, f"{op} {label}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("op", ["fake_quantize", "fake_quantize_train", "quantize"])
+def test_grid(call: Call, op: str, granularity: str, dtype: torch.dtype) -> None:
+    for case in grid(granularity, dtype, full=False):
+        q = case.qparams
+        options = q.options() if op == "quantize" else {**q.options(), "mask": case.mask}
+        check(call, op, (case.x, *q.positional()), options, case.label)
+
+
+@pytest.mark.parametrize("op", POLICY)
+def test_samples(call: Call, op: str) -> None:
+    for i, (arguments, options) in enumerate(samples(op, requires_grad=False)):
+        check(call, op, arguments, options, f"sample {i}")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_backward_takes_the_layout_of_the_gradient(call: Call, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(3)
+    for name in ("contiguous", "channels_last"):
+        grad = LAYOUTS[name](values((2, 5, 3, 7), dtype, 0.1, seed=1))
+        bits = torch.randint(0, 256, (27,), generator=generator, dtype=torch.uint8)
+        check(call, "fake_quantize_backward", (grad, bits), {}, name)
+
+
+@pytest.mark.parametrize("averaging", [None, 0.1])
+@pytest.mark.parametrize("name", ["contiguous", "channels_last", "transposed"])
+def test_observe_three_batches(call: Call, name: str, averaging: float | None) -> None:
+    for axis in (None, 0, 1, -1):
+        shape = (4, 6, 9, 5)
+        channels = 1 if axis is None else shape[axis]
+        state = (torch.full((channels,), torch.inf), torch.full((channels,), -torch.inf))
+        actual = expected = (*state, torch.zeros(2, dtype=torch.int64))
+        for seed in range(3):
+            x = LAYOUTS[name](values(shape, torch.float32, 0.1, seed))
+            options = {"averaging": averaging, "axis": axis}
+            actual = call("observe_minmax_", [x, *actual], options)
+            expected = on_cpu("observe_minmax_", [x, *expected], options)
+        for result, wanted in zip(actual, expected, strict=True):
+            assert_bit_equal(result, wanted, f"{name} axis={axis} averaging={averaging}")
+
+
+def test_empty_tensors(call: Call) -> None:
+    scale, zero_point = torch.ones(1), torch.zeros(1, dtype=torch.int32)
+    x = torch.empty(0, 3)
+    check(call, "fake_quantize_train", (x, scale, zero_point, -8, 7), {}, "empty")
+    check(call, "quantize", (x, scale, zero_point, -8, 7), {}, "empty")
+    check(call, "pack", (torch.empty(0, dtype=torch.int8), 4), {}, "empty")
+    check(call, "unpack", (torch.empty(0, dtype=torch.uint8), 4, [0, 2], True), {}, "empty")
+
+
+@pytest.mark.parametrize(
+    ("op", "arguments", "names"),
+    [
+        ("quantize", (torch.zeros(2, dtype=torch.float64), 1, 0, -8, 7), "x must be float32"),
+        ("quantize", (torch.zeros(2), 2, 0, -8, 7), "scale must be one value"),
+        ("quantize", (torch.zeros(2), 1, 0, 7, -8), "qmin, qmax must be"),
+        ("pack", (torch.zeros(2, dtype=torch.int8), 3), "bits must be 2, 4 or 8"),
+        ("unpack", (torch.zeros(2, dtype=torch.uint8), 4, [9], True), "packed must be of shape"),
+        ("fake_quantize_backward", (torch.zeros(9), torch.zeros(1, dtype=torch.uint8)), "bits"),
+    ],
+)
+def test_refusals_are_those_of_the_cpu(call: Call, op: str, arguments: Any, names: str) -> None:
+    if op == "quantize":
+        x, count, zero_point, *limits = arguments
+        parameters = (torch.ones(count), torch.full((count,), zero_point, dtype=torch.int32))
+        arguments = (x, *parameters, *limits)
+    for run in (call, on_cpu):
+        with pytest.raises(RuntimeError, match=names):
+            run(op, list(arguments), {})
+
+
+def test_an_invalid_range_gives_a_nan_scale(call: Call) -> None:
+    low, high = torch.tensor([torch.nan, 2.0, 0.0]), torch.tensor([1.0, 1.0, torch.inf])
+    scale, _ = call("choose_qparams", [low, high, -128, 127, False], {})
+    assert scale.isnan().all()  # the CPU raises; a kernel cannot
