@@ -153,7 +153,7 @@ Tensor RunStrided(const NodeRun& run) {
     source.strides.assign(wanted.size(), 0);
     for (std::size_t i = added; i < wanted.size(); ++i) {
       const std::int64_t extent = in[i - added];
-      if (wanted[i] == -1) out[i] = extent;
+      if (wanted[i] == -1) out[i] = extent == 1 && i == 0 ? run.batch : extent;
       run.Expect(extent == 1 || extent == out[i], "attributes.shape",
                  "expected a shape that " + ShapeString(in) + " stretches to, found " +
                      ShapeString(wanted));

@@ -45,6 +45,7 @@ struct NodeRun {
   const Codes* output = nullptr;  // null: the output is float32 (or indices)
   DType output_dtype = DType::kFloat32;
   const RunOptions& options;
+  std::int64_t batch = 1;  // what -1 stands for where a shape is made from nothing (expand)
 
   [[nodiscard]] bool Has(std::size_t i) const {
     return i < inputs.size() && inputs[i].tensor != nullptr;
@@ -76,6 +77,9 @@ struct NodeRun {
     if (!ok) Fail(ErrorCode::kInvalidArgument, field, problem);
   }
 };
+
+// True for an op that a run can execute: every op of the graph's table.
+bool HasKernel(std::string_view op);
 
 // The ops, grouped as the files are.
 Tensor RunConv(const NodeRun& run);       // conv, conv_transpose

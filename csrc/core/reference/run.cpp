@@ -125,6 +125,10 @@ class Runner {
     const TensorInfo& info = Info(name);
     if (info.constant) Refuse(name, "expected an input or a computed tensor, found a constant");
     CheckShape(name, info, tensor);
+    if (!info.shape.empty() && info.shape[0] == -1 &&
+        std::ranges::find(graph_.inputs, name) != graph_.inputs.end()) {
+      batch_ = tensor.shape[0];
+    }
     if (info.quant && tensor.dtype == DType::kFloat32) {
       values_[name] = reference::Quantize(*CodesOf(name), tensor.Span<float>(), tensor.shape);
     } else if (tensor.dtype == info.dtype) {
@@ -223,7 +227,7 @@ class Runner {
   void RunNode(const Node& node) {
     const std::string& name = node.outputs[0];
     const TensorInfo& info = Info(name);
-    NodeRun run{node, {}, CodesOf(name), info.dtype, options_};
+    NodeRun run{node, {}, CodesOf(name), info.dtype, options_, batch_};
     for (const std::string& input : node.inputs) run.inputs.push_back(MakeOperand(input));
     const Kernel kernel = FindKernel(node.op);
     if (kernel == nullptr) {
@@ -247,12 +251,15 @@ class Runner {
   const Graph& graph_;
   const std::map<std::string, Tensor>& constants_;
   const RunOptions& options_;
+  std::int64_t batch_ = 1;
   std::unordered_map<std::string, Tensor> values_;
   std::unordered_set<std::string> checked_;
   mutable std::unordered_map<std::string, Codes> codes_;
 };
 
 }  // namespace
+
+bool reference::HasKernel(std::string_view op) { return FindKernel(op) != nullptr; }
 
 std::map<std::string, Tensor> RunReference(const Graph& graph,
                                            const std::map<std::string, Tensor>& constants,

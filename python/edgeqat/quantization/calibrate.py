@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from edgeqat.nn.bias import BiasRounder
 from edgeqat.nn.quantizers import ActivationQuantizer, Quantizer
 
 
@@ -140,4 +141,7 @@ def enable_quantizers(
         quantizer.set_flags(
             enabled=activations if isinstance(quantizer, ActivationQuantizer) else weights
         )
+    for module in model.modules():
+        if isinstance(module, BiasRounder):
+            module.enabled = weights and activations
     return model

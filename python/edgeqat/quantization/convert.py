@@ -14,6 +14,7 @@ from edgeqat.graph import structure
 from edgeqat.graph.converted import ConvertedModel
 from edgeqat.graph.model import QuantizedModel
 from edgeqat.graph.operators import PASS_THROUGH, WEIGHTED, aten, weight_axis
+from edgeqat.nn.bias import BiasRounder
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.quantization.calibrate import check_finite
 
@@ -60,6 +61,12 @@ class _Converter:
         for node in list(self.graph.nodes):
             if structure.is_dropout(node, self.root) or node.target is aten.dropout.default:
                 node.replace_all_uses_with(node.args[0])
+                self.graph.erase_node(node)
+        for node in list(self.graph.nodes):
+            if node.op == "call_module" and isinstance(
+                self.root.get_submodule(str(node.target)), BiasRounder
+            ):
+                node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
                 self.graph.erase_node(node)
         for node in list(self.graph.nodes):
             module = self._quantizer(node)

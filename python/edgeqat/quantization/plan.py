@@ -275,7 +275,9 @@ class Plan:
 
         def tensor(t: TensorPlan) -> dict[str, Any]:
             keep = {
-                k: v for k, v in t.__dict__.items() if v not in (None, "", (), False) or k == "bits"
+                k: v
+                for k, v in t.__dict__.items()
+                if not (v is None or v is False or v == "" or v == ()) or k == "bits"
             }
             return {**keep, "shape": list(t.shape)}
 

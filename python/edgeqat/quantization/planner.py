@@ -235,6 +235,7 @@ class Planner:
             return
         user = next(iter(node.users))
         output = TensorPlan(name, "float", None, shape=structure.shape_of(node), fixed_range=None)
+        output.source = user.meta.get("source", "")
         reason = self._float_reason(user)
         if reason is not None:
             output.note = f"{self._label(user)} reads it: {reason}"

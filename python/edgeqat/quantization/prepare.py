@@ -10,7 +10,8 @@ from torch import fx, nn
 from edgeqat.graph import structure
 from edgeqat.graph.capture import Captured, capture
 from edgeqat.graph.model import QuantizedModel
-from edgeqat.graph.operators import aten
+from edgeqat.graph.operators import PASS_THROUGH, aten, operator_name
+from edgeqat.nn.bias import BiasRounder
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
 from edgeqat.quantization.recipe import Recipe
@@ -40,6 +41,7 @@ class _Preparer:
             if n.op not in ("get_attr", "output")
         } | {str(n.target): n for n in self.graph.nodes if n.op == "get_attr"}
         self.weights: dict[tuple[str, bool], fx.Node] = {}
+        self.weighted: list[tuple[fx.Node, fx.Node | None]] = []  # with its BatchNorm
 
     def run(self) -> None:
         missing = [name for name in self.plan.layers if name not in self.by_name]
@@ -61,6 +63,8 @@ class _Preparer:
                 self._activation(node, layer, made[key])
         if self.recipe.batch_norm == "folded":
             self._drop_folded()
+        for node, batch_norm in self.weighted:
+            self._round_bias(node, batch_norm)
         self.graph.eliminate_dead_code(
             is_impure_node=lambda n: n.op in ("placeholder", "output", "call_module")
         )
@@ -92,6 +96,8 @@ class _Preparer:
             self._fold(node, batch_norm)
         if tensor.bits is None:
             return
+        folded = self.recipe.batch_norm == "folded"
+        self.weighted.append((node, None if folded else batch_norm))
         weight = structure.weight_node(node)
         index = 0 if node.target is aten.embedding.default else 1
         gamma: str | None = None
@@ -118,6 +124,52 @@ class _Preparer:
             quantized.meta = {**weight.meta, "quantizes": tensor.name}
             self.weights[key] = quantized
         node.update_arg(index, self.weights[key])
+
+    def _quantizer(self, node: Any) -> nn.Module | None:
+        """The quantizer that `node` calls."""
+        prefix = f"{QUANTIZERS}."
+        if not isinstance(node, fx.Node) or not str(node.target).startswith(prefix):
+            return None
+        return self.quantizers.get_submodule(str(node.target)[len(prefix) :])
+
+    def _round_bias(self, node: fx.Node, batch_norm: fx.Node | None) -> None:
+        """Behind a layer whose bias `convert` will round to int32: the same rounding, in eval mode."""
+        operator = operator_name(node)
+        if operator not in ("conv", "conv_transpose", "linear"):
+            return
+        source: Any = node.args[0]
+        weight: Any = node.args[1]
+        bias = node.args[2] if len(node.args) > 2 else None
+        while not isinstance(self._quantizer(source), ActivationQuantizer):
+            if not isinstance(source, fx.Node) or operator_name(source) not in PASS_THROUGH:
+                return
+            source = source.all_input_nodes[0]
+        norm = None if batch_norm is None else structure.batch_norm_of(batch_norm, self.root)
+        quantizer = self._quantizer(weight)
+        if not isinstance(quantizer, WeightQuantizer) or quantizer.spec.group_size is not None:
+            return
+        grouped = operator == "conv_transpose" and len(node.args) > 6 and node.args[6] != 1
+        if grouped or (bias is None and norm is None):
+            return
+        last = node if norm is None or batch_norm is None else batch_norm
+        users = list(last.users)
+        path = f"{node.meta.get('tensor_name', node.name)}.bias"
+        axis = -1 if operator == "linear" and norm is None else 1
+        _attach(self.quantizers, path, BiasRounder(axis, norm.eps if norm else 0.0))
+        names = [norm.gamma, norm.beta, norm.mean, norm.variance] if norm else []
+        with self.graph.inserting_after(last):
+            rounded = self.graph.call_module(f"{QUANTIZERS}.{path}")
+        with self.graph.inserting_before(rounded):
+            rounded.args = (
+                last,
+                self.graph.get_attr(f"{source.target}.scale"),
+                self.graph.get_attr(f"{weight.target}.scale"),
+                bias,
+                *(None if name is None else self.graph.get_attr(name) for name in names),
+            )
+        rounded.meta = dict(last.meta)
+        for user in users:
+            user.replace_input_with(last, rounded)
 
     def _has(self, path: str) -> bool:
         module: Any = self.quantizers
