@@ -114,4 +114,17 @@ EDGEQAT_ALWAYS_INLINE const float* LoadBlock(const T* x, std::int64_t count, flo
   return buffer;
 }
 
+// Where a loop writes its float32 results: y itself, or `buffer`, from which StoreBlock rounds them
+// to y's type.
+EDGEQAT_ALWAYS_INLINE float* BlockOutput(float* y, float* /*buffer*/) { return y; }
+template <typename T>
+EDGEQAT_ALWAYS_INLINE float* BlockOutput(T* /*y*/, float* buffer) {
+  return buffer;
+}
+EDGEQAT_ALWAYS_INLINE void StoreBlock(const float* /*out*/, std::int64_t /*count*/, float* /*y*/) {}
+template <typename T>
+EDGEQAT_ALWAYS_INLINE void StoreBlock(const float* out, std::int64_t count, T* y) {
+  for (std::int64_t i = 0; i < count; ++i) FromFloat(out[i], &y[i]);
+}
+
 }  // namespace edgeqat::cpu

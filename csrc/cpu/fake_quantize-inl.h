@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "cpu/bits-inl.h"
 #include "cpu/block-inl.h"
@@ -31,6 +32,7 @@ EDGEQAT_ALWAYS_INLINE void FakeQuantizeBlock(const float* x, const BlockQParams&
                                              std::int64_t count, float* y, std::uint8_t* flags) {
   if (p.uniform) {
     const float scale = p.scale, low = p.low, high = p.high;
+#pragma GCC ivdep  // y is x itself or does not overlap it
     for (std::int64_t i = 0; i < count; ++i) {
       if constexpr (kFlags) {
         y[i] = FakeQuantizeOne(x[i], scale, low, high, &flags[i]);
@@ -40,6 +42,7 @@ EDGEQAT_ALWAYS_INLINE void FakeQuantizeBlock(const float* x, const BlockQParams&
     }
     return;
   }
+#pragma GCC ivdep
   for (std::int64_t i = 0; i < count; ++i) {
     if constexpr (kFlags) {
       y[i] = FakeQuantizeOne(x[i], p.scales[i], p.lows[i], p.highs[i], &flags[i]);
@@ -70,13 +73,14 @@ EDGEQAT_ALWAYS_INLINE void FakeQuantizeRange(const FakeQuantizeArgs& args, std::
   for (std::int64_t i = begin; i < end; i += kBlock) {
     const std::int64_t count = std::min(kBlock, end - i);
     LoadQParams(args.layout, args.scale, args.zero_point, args.qmin, args.qmax, i, count, qparams);
-    FakeQuantizeBlock<kFlags>(LoadBlock(x + i, count, buffer), qparams, count, result, flags);
-    if (args.mask != nullptr) MaskBlock(args.mask + i, count, result, flags);
-    for (std::int64_t j = 0; j < count; ++j) FromFloat(result[j], &y[i + j]);
+    float* const out = BlockOutput(y + i, result);
+    FakeQuantizeBlock<kFlags>(LoadBlock(x + i, count, buffer), qparams, count, out, flags);
+    if (args.mask != nullptr) MaskBlock(args.mask + i, count, out, flags);
+    StoreBlock(out, count, y + i);
     if constexpr (kFlags) {
       for (std::int64_t j = count; j % 8 != 0; ++j)
         flags[j] = 0;  // the spare bits of the last byte
-      for (std::int64_t j = 0; j < count; j += 8) args.bits[(i + j) / 8] = PackByte(flags + j);
+      PackFlags(flags, count, args.bits + i / 8);
     }
   }
 }
@@ -103,19 +107,25 @@ EDGEQAT_ALWAYS_INLINE void FakeQuantizeBody(const FakeQuantizeArgs& args, std::i
   }
 }
 
-// Selecting bit patterns keeps NaN payloads and serves both 16-bit types with one loop.
+// Selecting bit patterns keeps NaN payloads and serves both 16-bit types with one loop. A byte of
+// bits stands for eight elements: copy it into eight lanes, keep bit j in lane j, and compare with
+// 0. These are the compiler's portable vectors, one or two registers on every instruction set.
 template <typename Word>
 EDGEQAT_ALWAYS_INLINE void FakeQuantizeBackwardRange(const FakeQuantizeBackwardArgs& args,
                                                      std::int64_t begin, std::int64_t end) {
-  alignas(64) std::uint8_t flags[kBlock];
+  using Lanes [[gnu::vector_size(8 * sizeof(Word))]] = Word;
+  constexpr Lanes kBit = {1, 2, 4, 8, 16, 32, 64, 128};
   const Word* const grad = static_cast<const Word*>(args.grad);
   Word* const grad_x = static_cast<Word*>(args.grad_x);
-  for (std::int64_t i = begin; i < end; i += kBlock) {
-    const std::int64_t count = std::min(kBlock, end - i);
-    for (std::int64_t j = 0; j < count; j += 8) UnpackByte(args.bits[(i + j) / 8], flags + j);
-    for (std::int64_t j = 0; j < count; ++j) {
-      grad_x[i + j] = flags[j] != 0 ? grad[i + j] : Word{0};
-    }
+  std::int64_t i = begin;
+  for (; i + 8 <= end; i += 8) {
+    Lanes value;
+    std::memcpy(&value, grad + i, sizeof(value));
+    value &= reinterpret_cast<Lanes>((kBit & static_cast<Word>(args.bits[i / 8])) != 0);
+    std::memcpy(grad_x + i, &value, sizeof(value));
+  }
+  for (; i < end; ++i) {
+    grad_x[i] = ((args.bits[i / 8] >> (i % 8)) & 1) != 0 ? grad[i] : Word{0};
   }
 }
 
