@@ -195,3 +195,14 @@ def test_scale_of_zero_dimensions_and_python_numbers() -> None:
 def test_output_never_aliases_the_input() -> None:
     x = torch.zeros(4)
     assert functional.fake_quantize(x, 1.0, 0, -8, 7).data_ptr() != x.data_ptr()
+
+
+def test_flushing_denormals_changes_nothing_above_tiny_scales() -> None:
+    x = torch.tensor([1e-45, -1e-39, 1e-38, 3e-5, -7e-30, 0.3, 1e-20])
+    for scale in (1e-30, 1e-6, 0.1):
+        expected = functional.fake_quantize(x, scale, 0, -8, 7)
+        assert torch.set_flush_denormal(True)
+        try:
+            assert_bit_equal(functional.fake_quantize(x, scale, 0, -8, 7), expected)
+        finally:
+            torch.set_flush_denormal(False)

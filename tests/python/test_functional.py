@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The examples in the docstrings of edgeqat.functional and edgeqat.testing run and print what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("module", "minimum"),
+    [
+        ("edgeqat.functional", 9),
+        ("edgeqat.testing", 1),
+        ("edgeqat.testing._compare", 1),
+        ("edgeqat.testing._isa", 1),
+        ("edgeqat.testing._samples", 3),
+    ],
+)
+def test_examples(module: str, minimum: int) -> None:
+    tests = doctest.DocTestFinder().find(importlib.import_module(module))
+    with_examples = [test for test in tests if test.examples]
+    assert len(with_examples) >= minimum
+    for test in with_examples:
+        assert doctest.DocTestRunner().run(test).failed == 0, test.name
