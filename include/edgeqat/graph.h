@@ -35,19 +35,20 @@ struct QuantParams {
   int bits = 8;  // 1..8: what storage needs; in memory a code takes one int8 or uint8
   std::int64_t qmin = -128;
   std::int64_t qmax = 127;
-  std::optional<std::int64_t> axis;
-  std::optional<std::int64_t> group_size;
-  std::string scale;
-  std::string zero_point;
+  std::optional<std::int64_t> axis{};
+  std::optional<std::int64_t> group_size{};
+  std::string scale{};
+  std::string zero_point{};
 
   friend bool operator==(const QuantParams&, const QuantParams&) = default;
 };
 
 struct TensorInfo {
-  std::vector<std::int64_t> shape;  // -1: known only at run time (the batch); at most 8 dimensions
+  std::vector<std::int64_t>
+      shape{};  // -1: known only at run time (the batch); at most 8 dimensions
   DType dtype = DType::kFloat32;
   bool constant = false;
-  std::optional<QuantParams> quant;
+  std::optional<QuantParams> quant{};
 
   friend bool operator==(const TensorInfo&, const TensorInfo&) = default;
 };
@@ -61,8 +62,8 @@ using Attribute =
 struct Activation {
   enum class Kind : std::uint8_t { kRelu, kClamp };
   Kind kind = Kind::kRelu;
-  std::optional<double> min;  // kClamp only; absent: unbounded
-  std::optional<double> max;
+  std::optional<double> min{};  // kClamp only; absent: unbounded
+  std::optional<double> max{};
 
   friend bool operator==(const Activation&, const Activation&) = default;
 };

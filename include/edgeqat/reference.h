@@ -42,8 +42,8 @@ enum class RequantRule : std::uint8_t {
 
 struct RunOptions {
   RequantRule requant = RequantRule::kF32Even;
-  std::vector<std::string> keep;  // tensors to return; empty: the outputs of the graph
-  bool keep_all = false;          // return every tensor that is computed
+  std::vector<std::string> keep{};  // tensors to return; empty: the outputs of the graph
+  bool keep_all = false;            // return every tensor that is computed
   int threads = 1;
 };
 
