@@ -100,28 +100,6 @@ def describe(bound: inspect.BoundArguments) -> Signature:
     return Signature(parameters, tuple(bound.arguments), tuple(leaves), template)
 
 
-def widen(bound: inspect.BoundArguments) -> inspect.BoundArguments:
-    """Repeats the first dimension of every tensor that has batch 1, since torch specialises a size of 1."""
-    if batch_size(bound) != 1:
-        return bound
-
-    def repeat(value: Any) -> Any:
-        if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape[0] == 1:
-            return torch.cat([value.detach(), value.detach()])
-        return value
-
-    arguments = pytree.tree_map(repeat, dict(bound.arguments))
-    return inspect.BoundArguments(bound.signature, arguments)
-
-
-def batch_size(bound: inspect.BoundArguments) -> int | None:
-    """Size of the first dimension of the first tensor that has dimensions; None without one."""
-    for value in pytree.tree_leaves(dict(bound.arguments)):
-        if isinstance(value, torch.Tensor) and value.dim() > 0:
-            return int(value.shape[0])
-    return None
-
-
 def check(leaf: Leaf, value: Any) -> None:
     """Refuses a call that the captured graph would answer wrongly."""
     if not leaf.tensor:

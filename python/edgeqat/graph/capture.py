@@ -21,10 +21,8 @@ The fx node name is the tensor name with '.' as '_'.
 
 from __future__ import annotations
 
-import contextlib
 import copy
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,12 +30,12 @@ import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from edgeqat.graph import arguments, cleanup, modes, naming
+from edgeqat.graph import arguments, cleanup, modes, naming, sizes
 from edgeqat.graph.attention import expand_attention
 from edgeqat.graph.errors import CaptureError
-from edgeqat.graph.failures import explain
 from edgeqat.graph.folding import fold_constants
 from edgeqat.graph.functionalize import functionalize
+from edgeqat.graph.tracing import trace
 
 # Submodule of a QuantizedModel that owns Captured.constants.
 CONSTANTS = "_constants"
@@ -89,16 +87,12 @@ def capture(
     bound = arguments.bind(model, example_inputs, example_kwargs)
     signature = arguments.describe(bound)
     owner = model if inplace else _copy(model)
-    if dynamic_shapes is not None:
-        shapes: dict[str, Any] | None = {k: dynamic_shapes.get(k) for k in bound.arguments}
-    elif dynamic_batch and (size := arguments.batch_size(arguments.widen(bound))) is not None:
-        bound = arguments.widen(bound)
-        shapes = {k: _batch_dims(v, size) for k, v in bound.arguments.items()}
-    else:
-        shapes = None
-    with _tracing(owner):
-        train = _export(owner, bound, shapes, training=True)
-        evaluation = _export(owner, bound, shapes, training=False)
+    choices = sizes.variants(bound, dynamic_batch, dynamic_shapes)
+    train, evaluation = trace(owner, choices, set())
+    # A layer without parameters that does something else in training (stochastic depth, noise).
+    opaque = modes.unlike(train.graph, evaluation.graph, owner.get_submodule)
+    if opaque:
+        train, evaluation = trace(owner, choices, opaque)
     gm = train.module()
     graph, constants = gm.graph, dict(train.constants)
     cleanup.prepare(graph, gm)
@@ -182,49 +176,3 @@ def _copy(model: nn.Module) -> nn.Module:
             f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}); pass inplace=True to let the "
             "result share its parameters"
         ) from error
-
-
-def _batch_dims(value: Any, size: int) -> Any:
-    def dims(leaf: Any) -> Any:
-        varies = isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and leaf.shape[0] == size
-        return {0: torch.export.Dim.AUTO} if varies else None
-
-    return pytree.tree_map(dims, value)
-
-
-@contextlib.contextmanager
-def _tracing(model: nn.Module) -> Iterator[None]:
-    """Settings under which forward shows its plain ops; everything is as before afterwards."""
-    training = {m: m.training for m in model.modules()}
-    averages = [
-        m
-        for m in model.modules()
-        if isinstance(m, nn.modules.batchnorm._NormBase) and m.momentum is None
-    ]
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    try:
-        torch.backends.mha.set_fastpath_enabled(False)
-        # Cumulative averages read a counter's value; the module itself, called later, keeps them.
-        for average in averages:
-            average.momentum = 0.1
-        with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-        for average in averages:
-            average.momentum = None
-        for module, mode in training.items():
-            module.training = mode
-
-
-def _export(
-    model: nn.Module, bound: Any, shapes: dict[str, Any] | None, *, training: bool
-) -> torch.export.ExportedProgram:
-    model.train(training)
-    try:
-        return torch.export.export(
-            model, bound.args, bound.kwargs, dynamic_shapes=shapes, strict=False
-        )
-    except Exception as error:
-        raise CaptureError(explain(model, error)) from error

@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from edgeqat.graph import naming
 from edgeqat.graph.errors import CaptureError
+from edgeqat.graph.sizes import plain_size
 
 aten = torch.ops.aten
 
@@ -56,7 +57,7 @@ def shape_and_dtype(value: Any) -> tuple[tuple[int, ...] | None, torch.dtype | N
     """Plain data of a node's example value; sizes that vary are -1."""
     if not isinstance(value, torch.Tensor):
         return None, None
-    return tuple(s if isinstance(s, int) else -1 for s in value.shape), value.dtype
+    return tuple(plain_size(s) for s in value.shape), value.dtype
 
 
 def _is_whole_slice(node: fx.Node) -> bool:
@@ -100,7 +101,7 @@ def _merge_tied(graph: fx.Graph, model: nn.Module) -> None:
 def _inline(graph: fx.Graph, node: fx.Node, module: nn.Module) -> None:
     """Writes the body of a `torch.no_grad()` block in place; detach keeps gradients out."""
     if naming.op_name(node) != "wrap_with_set_grad_enabled":
-        where = naming.frame(node)
+        where = next(filter(None, map(naming.frame, (node, *_body(node, module)))), None)
         place = f"{where[0]}:{where[1]}" if where else str(node)
         raise CaptureError(
             f"{place} uses {naming.op_name(node)}, which has a graph of its own; move it out of forward (autocast: around "
@@ -129,6 +130,14 @@ def _inline(graph: fx.Graph, node: fx.Node, module: nn.Module) -> None:
         user.replace_all_uses_with(value)
         graph.erase_node(user)
     graph.erase_node(node)
+
+
+def _body(node: fx.Node, module: nn.Module) -> list[fx.Node]:
+    """Nodes of the graphs that a higher-order operator runs."""
+    bodies = (
+        getattr(module, str(a.target), None) for a in node.all_input_nodes if a.op == "get_attr"
+    )
+    return [n for body in bodies if isinstance(body, fx.GraphModule) for n in body.graph.nodes]
 
 
 def _follow_device(graph: fx.Graph) -> None:

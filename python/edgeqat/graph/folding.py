@@ -50,6 +50,7 @@ def _foldable(node: fx.Node, values: dict[fx.Node, torch.Tensor]) -> bool:
         and not target._schema.is_mutable
         and torch.Tag.nondeterministic_seeded not in target.tags
         and isinstance(node.meta.get("val"), torch.Tensor)
+        and all(isinstance(size, int) for size in node.meta["val"].shape)
         and node.meta["val"].numel() <= _LIMIT
         and all(source in values for source in node.all_input_nodes)
     )

@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from edgeqat.graph import codegen, serialize
 from edgeqat.graph.capture import CONSTANTS, Captured
+from edgeqat.graph.tracing import register_dataclasses
 
 _TABLES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 _STATE_HOOKS = (
@@ -155,7 +156,9 @@ class QuantizedModel(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         graph = serialize.from_data(state.pop("_graph_data"))
-        self.__dict__["_out_spec"] = pytree.tree_structure(state.pop("_out_template"))
+        template = state.pop("_out_template")
+        register_dataclasses(template)
+        self.__dict__["_out_spec"] = pytree.tree_structure(template)
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.__dict__["_graph"] = graph
         for name in _TABLES + _STATE_HOOKS:

@@ -17,6 +17,7 @@ from torch.nn.modules import batchnorm, dropout
 
 from edgeqat.graph import naming
 from edgeqat.graph.errors import CaptureError
+from edgeqat.graph.tracing import OPAQUE
 
 _FLAGS = frozenset({"train", "training", "use_input_stats"})
 _DROPOUT = frozenset(
@@ -75,6 +76,25 @@ def join(train: fx.Graph, evaluation: fx.Graph, module: Callable[[str], nn.Modul
     _call_modules(train, module)
 
 
+def unlike(train: fx.Graph, evaluation: fx.Graph, module: Callable[[str], nn.Module]) -> set[str]:
+    """Paths of the user's layers without state that compute other things in train than in eval mode."""
+    calls: list[dict[str, list[str]]] = [{}, {}]
+    for table, graph in zip(calls, (train, evaluation), strict=True):
+        for node in graph.nodes:
+            if node.op == "call_function" and naming.path(node):
+                table.setdefault(naming.path(node), []).append(naming.raw_name(node))
+    return {
+        path
+        for path in {*calls[0], *calls[1]}
+        if calls[0].get(path) != calls[1].get(path) and _is_stateless(module(path))
+    }
+
+
+def _is_stateless(layer: nn.Module) -> bool:
+    own = [*layer.children(), *layer.parameters(), *layer.buffers()]
+    return not own and not type(layer).__module__.startswith("torch.nn.modules.")
+
+
 def _differences(node: fx.Node, other: fx.Node, matched: dict[Any, Any]) -> list[str] | None:
     """Arguments that must follow the mode; None when the nodes compute different things."""
     if node.target != other.target:
@@ -124,29 +144,38 @@ def _call_modules(graph: fx.Graph, module: Callable[[str], nn.Module]) -> None:
         if node.op != "call_function":
             continue
         owner = naming.path(node)
-        if _is_batch_counter(node) and type(module(owner)).forward in _NORM_FORWARDS:
+        if node.target is OPAQUE:
+            _call_module(graph, node, str(node.args[1]))
+        elif _is_batch_counter(node) and type(module(owner)).forward in _NORM_FORWARDS:
             counters.append(node)
         elif (_packet(node) == "batch_norm" and type(module(owner)).forward in _NORM_FORWARDS) or (
             _packet(node) in _DROPOUT
             and not _packet(node).endswith("_")
             and type(module(owner)).forward in _DROPOUT_FORWARDS
         ):
-            with graph.inserting_before(node):
-                layer = graph.create_node("call_module", owner, (node.args[0],))
-            layer.meta = dict(node.meta)
-            node.replace_all_uses_with(layer)
-            graph.erase_node(node)
-    for node in counters:
+            _call_module(graph, node, owner)
+    for node in reversed(counters):
         graph.erase_node(node)
 
 
+def _call_module(graph: fx.Graph, node: fx.Node, path: str) -> None:
+    with graph.inserting_before(node):
+        layer = graph.create_node("call_module", path, (node.args[0],))
+    layer.meta = dict(node.meta)
+    node.replace_all_uses_with(layer)
+    graph.erase_node(node)
+
+
 def _is_batch_counter(node: fx.Node) -> bool:
+    """True for `num_batches_tracked += 1`, also the second one of a shared layer."""
+    origin: Any = node
+    while origin.op == "call_function" and origin.target is torch.ops.aten.add_.Tensor:
+        origin = origin.args[0]
     return (
-        node.target is torch.ops.aten.add_.Tensor
-        and isinstance(node.args[0], fx.Node)
-        and node.args[0].op == "get_attr"
-        and str(node.args[0].target).endswith("num_batches_tracked")
-        and not node.users
+        origin is not node
+        and origin.op == "get_attr"
+        and str(origin.target).endswith("num_batches_tracked")
+        and all(_is_batch_counter(user) for user in node.users)
     )
 
 

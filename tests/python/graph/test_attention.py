@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from edgeqat.graph import QuantizedModel, capture
 from torch import Tensor, nn
+
+from edgeqat.graph import QuantizedModel, capture
 
 
 class Attention(nn.Module):

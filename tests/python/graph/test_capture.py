@@ -4,16 +4,19 @@
 from __future__ import annotations
 
 import copy
+import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import models
 import pytest
 import torch
 import torch.nn.functional as F
-from edgeqat.graph import CaptureError, QuantizedModel, capture
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+import models
+from edgeqat.graph import CaptureError, QuantizedModel, capture
 
 
 def step(model: nn.Module, x: Any, *, training: bool) -> list[Tensor]:
@@ -274,3 +277,121 @@ def test_sizes_may_vary_where_the_caller_says_so() -> None:
         ValueError, match=r"'x': expected shape \[-1, 3, -1, 8\].*found \[3, 3, 8, 9\]"
     ):
         student(torch.randn(3, 3, 8, 9))
+
+
+class DropPath(nn.Module):
+    """Stochastic depth as image models write it: another graph in each mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        keep = x.new_empty((x.shape[0],) + (1,) * (x.dim() - 1)).bernoulli_(0.5)
+        return x * keep.div_(0.5)
+
+
+class Deep(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.path = DropPath()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.path(self.fc(x))
+
+
+def test_a_stateless_layer_with_its_own_modes_is_kept_whole() -> None:
+    torch.manual_seed(0)
+    model = Deep()
+    captured = capture(model, torch.randn(1, 4))
+    assert [n.target for n in captured.graph.nodes if n.op == "call_module"] == ["path"]
+    student = QuantizedModel(captured)
+    x = torch.randn(8, 4)
+    for training in (True, False):
+        for want, have in zip(
+            step(model, x, training=training), step(student, x, training=training), strict=True
+        ):
+            assert torch.equal(have, want)
+    assert "forward" not in vars(student.path)
+
+
+class Stateful(nn.Module):
+    """Recurrent state comes in and goes out: its batch is dimension 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn = nn.GRU(4, 5, 2, batch_first=True)
+
+    def forward(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        self.last = x * 2  # tracing must not leave its fake tensor behind
+        return self.rnn(x, state)
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_recurrent_state_has_its_batch_second(batch: int) -> None:
+    torch.manual_seed(0)
+    model = Stateful()
+    student = QuantizedModel(capture(model, (torch.randn(batch, 6, 4), torch.randn(2, batch, 5))))
+    for size in (1, 4):
+        inputs = torch.randn(size, 6, 4), torch.randn(2, size, 5)
+        for want, have in zip(model(*inputs), student(*inputs), strict=True):
+            assert torch.equal(have, want)
+    copy.deepcopy(student)
+
+
+class OneByOne(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(1, 4) + x.squeeze(0)
+
+
+def test_a_batch_fixed_by_the_model_stays_fixed_and_says_so() -> None:
+    student = QuantizedModel(capture(OneByOne(), torch.randn(1, 4)))
+    x = torch.randn(1, 4)
+    assert torch.equal(student(x), OneByOne()(x))
+    with pytest.raises(ValueError, match=r"'x': expected shape \[1, 4\].*found \[2, 4\]"):
+        student(torch.randn(2, 4))
+
+
+@dataclass
+class Result:
+    logits: Tensor
+    hidden: tuple[Tensor, None]
+
+
+class Structured(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.alias = self.fc
+        self.norm = nn.BatchNorm1d(4)
+        self.again = self.norm
+
+    def forward(self, *xs: Tensor, **more: Tensor) -> Result:
+        y = self.again(self.norm(self.alias(xs[0]) + self.fc(more["bias"])))
+        return Result(y, (xs[1], None))
+
+
+def test_dataclass_result_star_arguments_and_shared_layers() -> None:
+    torch.manual_seed(0)
+    model = Structured()
+    example = torch.randn(1, 4)
+    captured = capture(model, (example, example), example_kwargs={"bias": example})
+    student = pickle.loads(pickle.dumps(QuantizedModel(captured)))
+    x, y, bias = torch.randn(3, 4), torch.randn(3, 4), torch.randn(3, 4)
+    want, have = model(x, y, bias=bias), student(x, y, bias=bias)
+    assert isinstance(have, Result)
+    assert torch.equal(have.logits, want.logits)
+    assert have.hidden[0] is y
+    assert torch.equal(student.norm.running_mean, model.norm.running_mean)
+    assert int(student.norm.num_batches_tracked) == 2
+    assert set(student.state_dict()) == set(model.state_dict())
+
+
+class Autocast(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return x @ x.T
+
+
+def test_autocast_inside_forward_is_refused_with_its_line() -> None:
+    with pytest.raises(CaptureError, match=r"test_capture\.py:\d+ uses wrap_with_autocast"):
+        capture(Autocast(), torch.randn(2, 4))

@@ -10,13 +10,14 @@ import pickle
 from pathlib import Path
 from typing import Any
 
-import models
 import pytest
 import safetensors.torch
 import torch
-from edgeqat.graph import QuantizedModel, capture, serialize
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+import models
+from edgeqat.graph import QuantizedModel, capture, serialize
 
 NAMES = ["conv", "depthwise", "dict_output", "tiny_lm", "encoder", "gru"]
 
