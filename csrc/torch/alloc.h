@@ -7,8 +7,10 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -80,6 +82,35 @@ inline MemoryOrder OrderOf(const Tensor& tensor) {
     expected *= sizes[*d];
   }
   return order;
+}
+
+// Memory that is [batch, rows, columns] where row-major order would be [batch, columns, rows]:
+// channels_last (columns are the channels, rows the pixels) and transposed matrices. Absent for any
+// other permutation.
+struct Transposed {
+  std::int64_t batch = 1, rows = 1, columns = 1;
+};
+
+inline std::optional<Transposed> TransposedOf(std::span<const std::int64_t> sizes,
+                                              const MemoryOrder& order) {
+  if (!order.dense || order.row_major) return std::nullopt;
+  Shape dims;  // in memory order, without those of size 1
+  for (const std::int64_t dim : order.dims) {
+    if (sizes[dim] != 1) dims.push_back(dim);
+  }
+  Shape sorted = dims;
+  std::sort(sorted.begin(), sorted.end());
+  std::size_t prefix = 0;
+  while (prefix < dims.size() && dims[prefix] == sorted[prefix]) ++prefix;
+  if (prefix == dims.size()) return std::nullopt;
+  const auto middle =
+      std::find(dims.begin(), dims.end(), sorted[prefix]);  // the columns begin here
+  Transposed result;
+  for (std::size_t i = 0; i < prefix; ++i) result.batch *= sizes[dims[i]];
+  for (auto d = dims.begin() + prefix; d != middle; ++d) result.rows *= sizes[*d];
+  for (auto d = middle; d != dims.end(); ++d) result.columns *= sizes[*d];
+  std::rotate(dims.begin() + prefix, dims.begin() + (middle - dims.begin()), dims.end());
+  return dims == sorted ? std::optional(result) : std::nullopt;
 }
 
 // torch.empty_like(tensor, dtype=dtype): a dense tensor keeps its strides.

@@ -5,6 +5,7 @@
 #include <optional>
 #include <tuple>
 
+#include "cpu/transpose_bits.h"
 #include "edgeqat/fake_quantize.h"
 #include "torch/alloc.h"
 #include "torch/check.h"
@@ -13,6 +14,11 @@
 
 namespace edgeqat::torch_ops {
 namespace {
+
+Tensor EmptyBits(const Tensor& x) {
+  const std::int64_t bytes = (x.numel() + 7) / 8;
+  return EmptyRowMajor({&bytes, 1}, ScalarType::Byte, x);
+}
 
 // Both forms: `bits` is the tensor to fill, or absent.
 Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& zero_point,
@@ -29,7 +35,16 @@ Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& z
   CheckScaleValues(op, scales);
   CheckZeroPointValues(op, zero_points, qmin, qmax);
 
-  Elementwise data = Prepare(x, x.scalar_type(), granularity, /*row_major=*/bits.has_value());
+  // bits are counted in row-major order: a channels_last x is still taken as it lies, and its bits
+  // are transposed
+  std::optional<Transposed> transposed;
+  if (bits.has_value() && !granularity.group_size.has_value()) {
+    transposed = TransposedOf(Sizes(x), OrderOf(x));
+  }
+  const std::optional<Tensor> kernel_bits =
+      transposed.has_value() ? std::optional(EmptyBits(x)) : bits;
+  const bool row_major = bits.has_value() && !transposed.has_value();
+  Elementwise data = Prepare(x, x.scalar_type(), granularity, row_major);
   const std::optional<Tensor> laid_out =
       mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
   args.layout = data.layout;
@@ -42,14 +57,13 @@ Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& z
     args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
   }
   args.y = data.out.mutable_data_ptr();
-  if (bits.has_value()) args.bits = bits->mutable_data_ptr<std::uint8_t>();
+  if (bits.has_value()) args.bits = kernel_bits->mutable_data_ptr<std::uint8_t>();
   edgeqat::fake_quantize(args, TorchPool());
+  if (transposed.has_value()) {
+    cpu::transpose_bits(transposed->batch, transposed->rows, transposed->columns, args.bits,
+                        bits->mutable_data_ptr<std::uint8_t>(), TorchPool());
+  }
   return data.Finish();
-}
-
-Tensor EmptyBits(const Tensor& x) {
-  const std::int64_t bytes = (x.numel() + 7) / 8;
-  return EmptyRowMajor({&bytes, 1}, ScalarType::Byte, x);
 }
 
 }  // namespace
@@ -83,8 +97,16 @@ Tensor fake_quantize_backward_cpu(const Tensor& grad, const Tensor& bits) {
   CheckDevice(kOp, "bits", bits, grad);
   const std::int64_t bytes = (args.numel + 7) / 8;
   CheckShape(kOp, "bits", bits, {&bytes, 1}, "Pass the bits of fake_quantize_train on the same x.");
-  Elementwise data = Prepare(grad, grad.scalar_type(), {}, /*row_major=*/true);
-  const Tensor packed = RowMajor(bits);
+  const std::optional<Transposed> transposed = TransposedOf(Sizes(grad), OrderOf(grad));
+  Elementwise data = Prepare(grad, grad.scalar_type(), {}, /*row_major=*/!transposed.has_value());
+  Tensor packed = RowMajor(bits);
+  if (transposed.has_value()) {
+    Tensor in_memory_order = EmptyBits(grad);
+    cpu::transpose_bits(transposed->batch, transposed->columns, transposed->rows,
+                        packed.const_data_ptr<std::uint8_t>(),
+                        in_memory_order.mutable_data_ptr<std::uint8_t>(), TorchPool());
+    packed = in_memory_order;
+  }
   args.grad = data.x.const_data_ptr();
   args.bits = packed.const_data_ptr<std::uint8_t>();
   args.grad_x = data.out.mutable_data_ptr();
