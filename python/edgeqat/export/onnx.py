@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgeqat.export.code_names import code_names
 from edgeqat.export.requirements import require
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def export_onnx(
         ValueError: the opset cannot store a weight, or an option is unknown.
 
     Example:
-        >>> edgeqat.export.export_onnx(edgeqat.convert(student), "model.onnx")  # doctest: +SKIP
+        >>> export_onnx(edgeqat.convert(student), "model.onnx")  # doctest: +SKIP
         PosixPath('model.onnx')
     """
     model = to_onnx(
@@ -112,7 +113,7 @@ def to_onnx(
         )
     traced = onnx_trace.trace(
         graph_module,
-        onnx_weights.code_names(converted, graph_module.graph),
+        code_names(converted, graph_module.graph),
         opset=opset or lowest.opset,
         optimize=optimize,
     )

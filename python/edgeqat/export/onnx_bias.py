@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from onnx import NodeProto, helper
@@ -52,24 +53,20 @@ def write_bias(layer: BiasedLayer, constants: Constants) -> WrittenBias:
     sx = np.float32(layer.input_scale.reshape(()))
     codes, in_float = _C.quantize_bias(bias, float(sx), wide)
     scale = sx * wide if wide.size == bias.size else (sx * wide).reshape(())
-    name = layer.name
-    while constants.conflicts(f"{name}.int32", codes) or constants.conflicts(
-        f"{name}.scale", scale
-    ):
-        name += "_"
     if layer.node.op_type == "Add":
         # MatMul has no bias input. A float constant on the grid of the accumulator is fused into MatMulIntegerToFloat; off
         # that grid up to 0.5 % of the outputs were 1 LSB away from the reference.
         grid = np.where(in_float, bias, (codes * scale.astype(np.float64)).astype(np.float32))
-        return WrittenBias([], constants.add(f"{name}.rounded", grid.astype(np.float32)), None)
-    rest = None
+        rounded = constants.free(layer.name, {".rounded": grid.astype(np.float32)})
+        return WrittenBias([], f"{rounded}.rounded", None)
+    shape = (-1,) if layer.node.op_type == "Gemm" else (1, -1, *[1] * (layer.rank - 2))
+    parts = {".int32": codes, ".scale": scale}
     if in_float.any():
-        shape = (-1,) if layer.node.op_type == "Gemm" else (1, -1, *[1] * (layer.rank - 2))
-        rest = constants.add(
-            f"{name}.float", np.where(in_float, bias, np.float32(0)).reshape(shape)
-        )
-    inputs = [constants.add(f"{name}.int32", codes), constants.add(f"{name}.scale", scale)]
+        parts[".float"] = np.where(in_float, bias, np.float32(0)).reshape(shape)
+    name = constants.free(layer.name, parts)
     output = f"{name}.dequantized"
-    attributes = {"axis": 0} if scale.ndim else {}
-    node = helper.make_node("DequantizeLinear", inputs, [output], name=output, **attributes)
-    return WrittenBias([node], output, rest)
+    attributes: dict[str, Any] = {"axis": 0} if scale.ndim else {}
+    node = helper.make_node(
+        "DequantizeLinear", [f"{name}.int32", f"{name}.scale"], [output], name=output, **attributes
+    )
+    return WrittenBias([node], output, f"{name}.float" if ".float" in parts else None)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -103,13 +104,21 @@ class Constants:
         dtype = onnx.helper.tensor_dtype_to_np_dtype(element)
         return numpy_helper.from_array(value.astype(dtype), name)
 
-    def conflicts(self, name: str, value: Array) -> bool:
-        """Whether `name` was added with another value."""
+    def free(self, name: str, parts: Mapping[str, Array]) -> str:
+        """Add each of `parts` as name + suffix, and return `name`, lengthened if another value has it.
+
+        Two layers whose biases are equal have one bias in the exporter's graph, but a scale each.
+        """
+        while any(self._conflicts(name + suffix, value) for suffix, value in parts.items()):
+            name += "_"
+        for suffix, value in parts.items():
+            self.add(name + suffix, value)
+        return name
+
+    def _conflicts(self, name: str, value: Array) -> bool:
         known = self._added.get(name)
-        return (
-            known is not None
-            and known.SerializeToString() != self._tensor(name, value, None).SerializeToString()
-        )
+        wanted = self._tensor(name, value, None)
+        return known is not None and known.SerializeToString() != wanted.SerializeToString()
 
     def add(self, name: str, value: Array, element: int | None = None) -> str:
         """Add `value` as `name`, stored as ONNX type `element`; the same name twice must be the same bytes.

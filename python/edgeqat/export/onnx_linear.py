@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
@@ -11,7 +13,7 @@ from edgeqat.export.onnx_trace import Names
 from edgeqat.export.onnx_translation import DEQUANTIZE, DOMAIN, PER_TENSOR
 
 
-def _attributes(node: NodeProto) -> dict[str, int]:
+def _attributes(node: NodeProto) -> dict[str, Any]:
     return {a.name: int(a.i) for a in node.attribute}
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper
@@ -25,8 +25,9 @@ from edgeqat.export.onnx_translation import DEQUANTIZE, DOMAIN, PER_TENSOR, QUAN
 WeightContainer = Literal["packed", "int8"]
 BiasFormat = Literal["auto", "float"]
 
-# Operators that ONNX Runtime computes on integers.
+# Operators that ONNX Runtime computes on integers, and those through which it moves a DequantizeLinear to reach them.
 INTEGER_OPERATORS = ("Conv", "Gemm", "MatMul")
+MOVING_OPERATORS = ("Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Identity")
 BIASED_OPERATORS = ("Conv", "ConvTranspose", "Gemm")
 
 
@@ -144,7 +145,7 @@ class Rewriter:
     def _name(self, value: str) -> str:
         return self.names.get(value, value)
 
-    def _emit(self, op_type: str, inputs: list[str], output: str, **attributes: int) -> str:
+    def _emit(self, op_type: str, inputs: list[str], output: str, **attributes: Any) -> str:
         """Add a node, unless one makes `output` already (a weight with several readers)."""
         if output not in self.made:
             self.nodes.append(
@@ -220,18 +221,17 @@ class Rewriter:
         inputs = [codes, *self._qparams(node, dtype, offset=storage.offset)]
         self._emit("DequantizeLinear", inputs, output, **self._layout(node))
 
-    def _feeds_integer_kernel(self, node: NodeProto) -> bool:
-        """Whether every reader of a dequantized weight is an operator that ONNX Runtime computes on integers."""
+    def _feeds_products(self, node: NodeProto) -> bool:
+        """Whether every reader of a dequantized weight is a product that ONNX Runtime may compute on integers."""
         users = self.consumers[node.output[0]]
-        return (
-            bool(users)
-            and attribute(node, "group_size") == 0
-            and all(
-                user.op_type in INTEGER_OPERATORS
-                and is_private(self.producers.get(user.input[0]), DEQUANTIZE)
-                for user in users
-            )
-        )
+        return bool(users) and all(user.op_type in INTEGER_OPERATORS for user in users)
+
+    def _dequantized(self, value: str) -> NodeProto | None:
+        """The dequantize node behind `value`, seen through data movement; None if there is none."""
+        node = self.producers.get(value)
+        while node is not None and node.op_type in MOVING_OPERATORS and node.domain == "":
+            node = self.producers.get(node.input[0])
+        return node if is_private(node, DEQUANTIZE) else None
 
     def _dequantize_weight(self, node: NodeProto) -> None:
         name, codes = self.tensors[node.output[0]].codes, self.constants[node.input[0]]
@@ -240,8 +240,8 @@ class Rewriter:
         bits = self.weight_bits[name]
         store = container(bits, signed=signed, packed=self.packed)
         stored, kind, suffix = self.constants.add(name, codes, store.type), store.type, ""
-        if store.type != byte and self._feeds_integer_kernel(node):
-            # A DequantizeLinear of INT4 keeps Conv and Gemm in float, and one of INT2 before Conv makes ONNX Runtime 1.31
+        if store.type != byte and not attribute(node, "group_size") and self._feeds_products(node):
+            # A DequantizeLinear of INT4 keeps Conv and Gemm in float, and one of INT2 before them makes ONNX Runtime 1.31
             # refuse the file. A Cast is folded when the file is loaded, and then the 8-bit integer kernels apply.
             stored, kind, suffix = (
                 self._emit("Cast", [name], f"{name}.int8", to=byte),
@@ -295,14 +295,8 @@ class Rewriter:
             or node.input[2] not in self.constants
         ):
             return None
-        x, w = (self.producers.get(name) for name in product.input[:2])
-        if (
-            self.bias == "float"
-            or x is None
-            or w is None
-            or not is_private(x, DEQUANTIZE)
-            or not is_private(w, DEQUANTIZE)
-        ):
+        x, w = self._dequantized(product.input[0]), self.producers.get(product.input[1])
+        if self.bias == "float" or x is None or w is None or not is_private(w, DEQUANTIZE):
             return None
         if x.input[0] in self.constants or w.input[0] not in self.constants:
             return None

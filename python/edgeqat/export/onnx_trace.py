@@ -88,6 +88,7 @@ def trace(
             verbose=False,
         )
     assert result is not None
+    assert result.exported_program is not None
     model: ModelProto = result.model_proto
     for node, value in zip(inputs, model.graph.input, strict=True):
         for axis in _dynamic(node):
@@ -131,4 +132,4 @@ def _names_of(node: fx.Node, tensors: Mapping[fx.Node, str]) -> Names:
     bias = next(
         (str(b.target) for b in biases if isinstance(b, fx.Node) and b.op == "get_attr"), None
     )
-    return Names(*name, bias=bias)
+    return Names(name[0], name[1], name[2], bias)

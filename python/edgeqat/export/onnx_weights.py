@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, fx
 
 from edgeqat.export.onnx_constants import container
-from edgeqat.graph.lower import _Lowering
 from edgeqat.graph.structure import fetch
 
 
@@ -50,14 +49,6 @@ def graph_module(converted: Any) -> fx.GraphModule:
             "export_onnx: this graph has no integer tensors; call edgeqat.convert(student) first (edgeqat.export does)"
         )
     return fx.GraphModule(converted, graph)
-
-
-def code_names(converted: Any, graph: fx.Graph | None = None) -> dict[fx.Node, str]:
-    """The quantize nodes of a converted model -> the tensor of the lowered graph that holds their codes."""
-    lowering = _Lowering(converted)
-    lowering.run(converted.graph if graph is None else graph)
-    op = torch.ops.edgeqat.quantize.default
-    return {node: name for node, name in lowering.names.items() if node.target is op}
 
 
 def weights(module: fx.GraphModule) -> list[Weight]:

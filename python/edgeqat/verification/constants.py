@@ -77,7 +77,9 @@ def _compare(
 
 
 def _equal(value: Array, wanted: Array) -> bool:
-    return value.shape == wanted.shape and bool((value == wanted).all())
+    return any(
+        value.shape == form.shape and bool((value == form).all()) for form in (wanted, wanted.T)
+    )
 
 
 def _bias(name: str, file: Mapping[str, Array], wanted: Array) -> Iterator[tuple[str, str]]:

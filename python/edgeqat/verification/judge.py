@@ -24,11 +24,12 @@ class Judge:
     """
 
     def __init__(self, document: str, constants: Mapping[str, Array], threads: int = 1) -> None:
-        self.parsed, self.constants, self.threads = (
-            _C.Graph.parse(document),
-            dict(constants),
-            threads,
-        )
+        self.constants, self.threads = dict(constants), threads
+        self.refusal: str | None = None
+        try:
+            self.parsed = _C.Graph.parse(document)
+        except ValueError as error:
+            self.refusal = f"the integer reference refuses the model: {error}"
         self.graph: dict[str, Any] = json.loads(document)
         self.tensors: dict[str, dict[str, Any]] = self.graph["tensors"]
         self.producers: dict[str, dict[str, Any]] = {
@@ -75,16 +76,24 @@ class Judge:
     def local(self, name: str, given: Mapping[str, Array]) -> Array | str:
         """`name` computed from the nearest tensors of `given`, or the reason why it cannot be."""
         border, nodes = self.segment(name, given.keys())
-        reason = self.obstacle(nodes)
+        reason = self.refusal or self.obstacle(nodes)
         if reason is not None:
             return reason
-        return self._run({source: given[source] for source in border}, [name], nodes)[name]
+        try:
+            return self._run({source: given[source] for source in border}, [name], nodes)[name]
+        except (ValueError, NotImplementedError) as error:
+            return str(error)
 
     def whole(self, inputs: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
         """Those of `names` that can be computed from the inputs on."""
+        if self.refusal is not None:
+            return {}
         parts = {name: self.segment(name, ())[1] for name in names}
         possible = [name for name, nodes in parts.items() if self.obstacle(nodes) is None]
-        return self._run(inputs, possible, self.graph["nodes"]) if possible else {}
+        try:
+            return self._run(inputs, possible, self.graph["nodes"]) if possible else {}
+        except (ValueError, NotImplementedError):
+            return {}  # `local` has named the layer
 
     def _run(
         self, inputs: Mapping[str, Array], keep: list[str], nodes: list[dict[str, Any]]

@@ -35,8 +35,8 @@ class OnnxFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         require("onnx", "onnxruntime")
-        import google.protobuf.message
         import onnx
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
         self.path = Path(path)
         if self.path.suffix.lower() != ".onnx":
@@ -51,7 +51,7 @@ class OnnxFile:
         try:
             self.model: ModelProto = onnx.load_from_string(self.data)
             onnx.checker.check_model(self.model)
-        except (google.protobuf.message.DecodeError, onnx.checker.ValidationError) as error:
+        except (DecodeError, onnx.checker.ValidationError) as error:
             raise ValueError(
                 f"verify: {self.path.name} is no valid ONNX model ({error}); export it again"
             ) from error
@@ -72,6 +72,12 @@ class OnnxFile:
     def outputs(self) -> list[str]:
         """Names of the outputs."""
         return [value.name for value in self.model.graph.output]
+
+    @property
+    def batched(self) -> set[str]:
+        """The inputs whose first size may change."""
+        sizes = {value.name: value.type.tensor_type.shape.dim for value in self.model.graph.input}
+        return {name for name, size in sizes.items() if len(size) and size[0].dim_param}
 
     def taps(self, wanted: Sequence[str]) -> list[str]:
         """Those of `wanted` that the file computes as integer codes."""
@@ -94,7 +100,8 @@ class OnnxFile:
         copy = onnx.ModelProto()
         copy.CopyFrom(self.model)
         copy.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-        return copy.SerializeToString()
+        data: bytes = copy.SerializeToString()
+        return data
 
 
 def session(

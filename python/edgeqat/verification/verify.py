@@ -12,17 +12,18 @@ import torch
 from torch import nn
 from tqdm.auto import tqdm
 
+from edgeqat.export.code_names import code_names
 from edgeqat.export.cpu import integer_products_are_exact
-from edgeqat.export.onnx_weights import code_names
 from edgeqat.export.saturation import check_saturation
 from edgeqat.graph.lower import lower
 from edgeqat.quantization.calibrate import call
 from edgeqat.quantization.convert import convert
 from edgeqat.verification import constants, inputs
+from edgeqat.verification.comparison import Comparison
 from edgeqat.verification.float_twin import float_twin
 from edgeqat.verification.judge import Judge
 from edgeqat.verification.latency import measure
-from edgeqat.verification.report import OutputAgreement, TensorAgreement, Thresholds, VerifyReport
+from edgeqat.verification.report import OutputAgreement, Thresholds, VerifyReport
 from edgeqat.verification.runtime import OnnxFile, run, session
 
 Array = np.ndarray[Any, Any]
@@ -35,82 +36,74 @@ class _Verification:
         self,
         student: nn.Module,
         path: str | os.PathLike[str],
-        thresholds: Thresholds,
         threads: int,
         config: Mapping[str, str] | None,
-        reference: bool,
     ) -> None:
         import onnxruntime
 
-        self.student, self.thresholds, self.threads = student, thresholds, threads
+        self.student, self.threads = student, threads
         self.converted = convert(student)
         self.file = OnnxFile(path)
         document, values = lower(self.converted)
         self.judge = Judge(document, values, threads)
-        self.wanted = list(code_names(self.converted).values())
-        self.taps = self.file.taps(self.wanted)
+        wanted = list(code_names(self.converted).values())
+        self.taps = self.file.taps(wanted)
+        self.comparison = Comparison(self.judge, self.taps)
         self.plain = session(self.file.data, threads=threads, config=config)
         self.tapped = session(self.file.tapped(self.taps), threads=threads, config=config)
-        twin = float_twin(self.file.model).SerializeToString()
-        self.twin = twin
+        self.twin = float_twin(self.file.model).SerializeToString()
         self.report = VerifyReport(
             self.file.path.name,
             f"ONNX Runtime {onnxruntime.__version__} (CPU, {threads} thread{'s' if threads > 1 else ''})",
             file_bytes=len(self.file.data),
-            float_bytes=len(twin),
+            float_bytes=len(self.twin),
+            outputs=[OutputAgreement(name) for name in self.file.outputs],
+            skipped={
+                name: "the file has no codes of this name"
+                for name in wanted
+                if name not in self.taps
+            },
         )
-        self.agreements = {name: self._agreement(name) for name in self.taps}
-        for name in self.wanted:
-            if name not in self.agreements:
-                self.report.skipped[name] = "the file has no codes of this name"
-        if not reference:
-            self.report.notes.append(
-                "the integer reference was switched off: no tensor was compared"
-            )
-        self.reference = reference
         self.same_class = self.classified = 0
-        self.differing: dict[str, int] = dict.fromkeys(self.taps, 0)
-        self.accumulated: dict[str, list[int]] = {
-            name: [0, 0, 0] for name in self.taps
-        }  # max, differing, elements
-
-    def _agreement(self, name: str) -> TensorAgreement:
-        node, quant = self.judge.producers[name], self.judge.tensors[name]["quant"]
-        return TensorAgreement(name, node["op"], node["source"], int(quant["bits"]))
 
     def check_constants(self) -> None:
         """Hold every weight, scale and bias in the file against the model."""
         held = constants.initializers(self.file.model)
-        found = constants.differences(
+        for name, problem in constants.differences(
             held, self.judge.tensors, self.judge.constants, self.file.offsets
-        )
-        for name, problem in found:
+        ):
             self.report.failures.append(problem)
             self.report.first_divergence = self.report.first_divergence or name
 
     def batch(self, batch: Any, judged: int) -> int:
-        """Run one batch; the reference looks at its first `judged` samples. Returns the samples seen."""
+        """Run one batch, and its first `judged` samples through the reference; returns the number of samples."""
         values = inputs.tensors(self.converted, batch)
         feed = inputs.arrays(self.file.inputs, values)
+        size = int(values[0].shape[0]) if values and values[0].dim() else 1
+        plain = run(self.plain, feed)
+        self._outputs(batch, [plain[name] for name in self.file.outputs])
+        self.report.samples += size
+        if judged > 0:
+            # The reference's samples run on their own: where a layer merges batch and sequence, the first rows of its output
+            # are not those of the first samples.
+            few = {
+                name: value[:judged] if name in self.file.batched else value
+                for name, value in feed.items()
+            }
+            self._judge(few)
+            self.report.judged += min(judged, size)
+        return size
+
+    def _judge(self, feed: dict[str, Array]) -> None:
         plain, tapped = run(self.plain, feed), run(self.tapped, feed)
         if any(plain[name].tobytes() != tapped[name].tobytes() for name in plain):
             self.report.tapped_equal = False
-        size = int(values[0].shape[0]) if values and values[0].dim() else 1
-        self._outputs(batch, [plain[name] for name in self.file.outputs])
-        if self.reference and judged > 0:
-            few = {name: value[:judged] for name, value in feed.items()}
-            codes = {
-                name: (tapped[name][:judged].astype(np.int16) - self.file.offsets[name]).astype(
-                    np.int8
-                )
-                for name in self.taps
-            }
-            given = dict(zip(self.judge.graph["inputs"], few.values(), strict=True))
-            self._tensors(given, codes)
-            self._accumulated(given, codes, [plain[name][:judged] for name in self.file.outputs])
-            self.report.judged += min(judged, size)
-        self.report.samples += size
-        return size
+        codes = {
+            name: (tapped[name].astype(np.int16) - self.file.offsets[name]).astype(np.int8)
+            for name in self.taps
+        }
+        given = dict(zip(self.judge.graph["inputs"], feed.values(), strict=True))
+        self.comparison.add(given, codes, [plain[name] for name in self.file.outputs])
 
     def _outputs(self, batch: Any, found: list[Array]) -> None:
         training = {module: module.training for module in self.student.modules()}
@@ -125,85 +118,36 @@ class _Verification:
             raise ValueError(
                 f"verify: the file has {len(found)} outputs, the model {len(trained)}; export it again"
             )
-        report = self.report
-        report.outputs = report.outputs or [OutputAgreement(name) for name in self.file.outputs]
-        for agreement, ours, theirs in zip(report.outputs, trained, found, strict=True):
+        for agreement, ours, theirs in zip(self.report.outputs, trained, found, strict=True):
             agreement.max_error = max(agreement.max_error, _max_error(ours, theirs))
             agreement.largest = max(agreement.largest, float(np.abs(ours).max(initial=0.0)))
         if trained[0].ndim == 2 and trained[0].dtype.kind == "f" and trained[0].shape[1] > 1:
             self.same_class += int((trained[0].argmax(1) == found[0].argmax(1)).sum())
             self.classified += len(trained[0])
 
-    def _tensors(self, given: Mapping[str, Array], codes: Mapping[str, Array]) -> None:
-        known = {**given, **codes}
-        for name in self.taps:
-            if name in self.report.skipped:
-                continue
-            expected = self.judge.local(
-                name, {key: value for key, value in known.items() if key != name}
-            )
-            if isinstance(expected, str):
-                self.report.skipped[name] = expected
-                continue
-            agreement = self.agreements[name]
-            distance = np.abs(codes[name].astype(np.int32) - expected.astype(np.int32))
-            agreement.max_lsb = max(agreement.max_lsb, int(distance.max(initial=0)))
-            agreement.elements += distance.size
-            self.differing[name] += int((distance > 0).sum())
-
-    def _accumulated(
-        self, given: Mapping[str, Array], codes: Mapping[str, Array], found: list[Array]
-    ) -> None:
-        outputs = self.judge.graph["outputs"]
-        expected = self.judge.whole(
-            given, [*self.taps, *(name for name in outputs if name not in self.taps)]
-        )
-        for name in self.taps:
-            if name in expected:
-                distance = np.abs(codes[name].astype(np.int32) - expected[name].astype(np.int32))
-                entry = self.accumulated[name]
-                entry[0] = max(entry[0], int(distance.max(initial=0)))
-                entry[1] += int((distance > 0).sum())
-                entry[2] += distance.size
-        for name, agreement, value in zip(outputs, self.report.outputs, found, strict=False):
-            if name in expected and len(outputs) == len(found):
-                error = _max_error(self._real(name, expected[name]), value)
-                agreement.max_error_reference = max(agreement.max_error_reference or 0.0, error)
-
-    def _real(self, name: str, value: Array) -> Array:
-        """Codes as the numbers they stand for."""
-        quant = self.judge.tensors[name]["quant"]
-        if quant is None:
-            return value
-        scale, zero_point = (
-            self.judge.constants[quant[key]].reshape(()) for key in ("scale", "zero_point")
-        )
-        return (value.astype(np.float32) - np.float32(zero_point)) * scale
-
-    def finish(self) -> VerifyReport:
+    def finish(self, limits: Thresholds) -> VerifyReport:
         """Shares, thresholds and the verdict."""
-        report, limits = self.report, self.thresholds
-        for name in self.taps:
-            if name in report.skipped or not self.reference:
-                continue
-            agreement = self.agreements[name]
-            agreement.differing = self.differing[name] / max(agreement.elements, 1)
-            most, count, total = self.accumulated[name]
-            if total:
-                agreement.accumulated_lsb, agreement.accumulated = most, count / total
-            report.tensors.append(agreement)
-            if agreement.max_lsb > limits.max_lsb or agreement.differing > limits.share(
-                agreement.operator
-            ):
-                report.first_divergence = report.first_divergence or name
-                report.failures.append(
-                    f"{name} ({agreement.operator}{', ' + agreement.source if agreement.source else ''}) differs from the "
-                    f"integer reference by up to {agreement.max_lsb} LSB, in {agreement.differing:.3%} of the codes"
+        report, comparison = self.report, self.comparison
+        if report.judged:
+            if self.judge.refusal is not None:
+                report.notes.append(self.judge.refusal)
+                comparison.skipped = dict.fromkeys(
+                    self.taps, "the integer reference refuses the model"
                 )
+            report.skipped |= comparison.skipped
+            self._tensors(limits)
+        else:
+            report.notes.append(
+                "the integer reference was switched off: no inner tensor was compared"
+            )
+        for name, agreement in zip(self.judge.graph["outputs"], report.outputs, strict=False):
+            agreement.max_error_reference = comparison.output_errors.get(name)
         if not report.tapped_equal:
             report.failures.append(
                 "reading the inner tensors changed the outputs: what was compared is not what runs"
             )
+        if any(not np.isfinite(output.max_error) for output in report.outputs):
+            report.failures.append("an output is NaN or infinite in one of the two models only")
         if self.classified:
             report.top1_agreement = self.same_class / self.classified
             if self.classified - self.same_class > max(1.0, (1.0 - limits.top1) * self.classified):
@@ -218,16 +162,33 @@ class _Verification:
             )
         return report
 
+    def _tensors(self, limits: Thresholds) -> None:
+        report = self.report
+        for name in self.taps:
+            if name in report.skipped:
+                continue
+            agreement = self.comparison.agreement(name)
+            report.tensors.append(agreement)
+            if agreement.max_lsb > limits.max_lsb or agreement.differing > limits.share(
+                agreement.operator
+            ):
+                report.first_divergence = report.first_divergence or name
+                where = ", ".join(part for part in (agreement.operator, agreement.source) if part)
+                report.failures.append(
+                    f"{name} ({where}) differs from the integer reference by up to {agreement.max_lsb} LSB, in "
+                    f"{agreement.differing:.3%} of the codes"
+                )
+
 
 def _max_error(a: Array, b: Array) -> float:
     if a.shape != b.shape:
         raise ValueError(
             f"verify: an output has shape {list(b.shape)} in the file and {list(a.shape)} in the model"
         )
-    if not a.size:
-        return 0.0
-    error = np.abs(a.astype(np.float64) - b.astype(np.float64))
-    return float("inf") if np.isnan(error).any() else float(error.max())
+    same = (a == b) | (np.isnan(a) & np.isnan(b)) if a.dtype.kind == "f" else a == b
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.abs(a.astype(np.float64) - b.astype(np.float64)))
+    return float("inf") if np.isnan(error).any() else float(error.max(initial=0.0))
 
 
 def verify(
@@ -277,19 +238,17 @@ def verify(
     from edgeqat.export.requirements import require
 
     require("onnx", "onnxruntime")
-    state = _Verification(
-        student, path, thresholds or Thresholds(), threads, session_config, reference
-    )
+    state = _Verification(student, path, threads, session_config)
     state.check_constants()
     first: dict[str, Array] | None = None
-    left = reference_samples
+    left = reference_samples if reference else 0
     for batch in tqdm(batches, desc="verify", disable=not progress):
         left -= state.batch(batch, max(left, 0))
         if first is None:
             first = inputs.arrays(state.file.inputs, inputs.tensors(state.converted, batch))
     if first is None:
         raise ValueError("verify: batches is empty; give at least one batch of inputs")
-    report = state.finish()
+    report = state.finish(thresholds or Thresholds())
     if latency:
         report.latency = measure(state.file.data, state.twin, first, threads=threads)
     return report
