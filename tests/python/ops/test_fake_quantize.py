@@ -9,7 +9,15 @@ import pytest
 import torch
 
 from edgeqat import functional
-from edgeqat.testing import RANGES, SPECIAL_VALUES, assert_bit_equal, qparams, values
+from edgeqat.testing import (
+    LAYOUTS,
+    RANGES,
+    SHAPES,
+    SPECIAL_VALUES,
+    assert_bit_equal,
+    qparams,
+    values,
+)
 from op_cases import DTYPES, GRANULARITIES, Case, grid, reference_fake_quantize
 
 SIZES = pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.full)])
@@ -206,3 +214,24 @@ def test_flushing_denormals_changes_nothing_above_tiny_scales() -> None:
             assert_bit_equal(functional.fake_quantize(x, scale, 0, -8, 7), expected)
         finally:
             torch.set_flush_denormal(False)
+
+
+def test_activation_checkpointing_recomputes_the_same_bits() -> None:
+    def block(x: torch.Tensor) -> torch.Tensor:
+        return functional.fake_quantize(x * 3, 0.1, 0, -8, 7).square()
+
+    gradients = []
+    for run in (block, lambda x: torch.utils.checkpoint.checkpoint(block, x, use_reentrant=False)):
+        x = torch.linspace(-1.0, 1.0, 64).requires_grad_()
+        run(x).sum().backward()
+        gradients.append(x.grad)
+    assert_bit_equal(gradients[1], gradients[0])
+
+
+def test_the_grid_is_large() -> None:
+    # results compared with the reference by the tests of the ops, with one instruction set: forward,
+    # backward, train, quantize (9 families each), backward op 3, observe 18, dequantize 6, pack 12
+    assert len(SHAPES) >= 40
+    assert len(LAYOUTS) >= 7
+    points = sum(1 for _ in grid("tensor", torch.float32, full=True))
+    assert points * (9 + 9 + 9 + 9 + 3 + 18 + 6 + 12) >= 25_000
