@@ -264,26 +264,6 @@ def test_tracebacks_show_the_generated_line() -> None:
     assert "aten.linear.default" in text
 
 
-def test_two_steps_of_data_parallel_training(tmp_path: Path) -> None:
-    import torch.distributed as dist
-
-    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
-    try:
-        case, student = prepared("conv")
-        single = copy.deepcopy(student).train()
-        parallel = nn.parallel.DistributedDataParallel(student.train())
-        for model in (single, parallel):
-            optimizer = torch.optim.SGD(model.parameters(), 0.1)
-            torch.manual_seed(0)
-            for seed in (1, 2):
-                optimizer.zero_grad()
-                model(case.inputs(4, seed)).square().sum().backward()
-                optimizer.step()
-        assert equal(list(single.parameters()), list(student.parameters()))
-    finally:
-        dist.destroy_process_group()
-
-
 def test_sync_batch_norm_conversion_reaches_the_graph() -> None:
     _, student = prepared("conv")
     converted = nn.SyncBatchNorm.convert_sync_batchnorm(student)
