@@ -2,8 +2,12 @@
 // Inputs that the kernel tests share: layouts, sizes around a chunk, and hard values.
 #pragma once
 
+#include <gtest/gtest.h>
+
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <random>
 #include <string>
@@ -96,29 +100,46 @@ bool SameValue(T a, T b) {
   return BitCast<std::uint32_t>(left) == BitCast<std::uint32_t>(right);
 }
 
-// Memory of n elements whose first has the wished distance from a 16-byte boundary, so that tests
-// reach the vector path (0) and the other one. The sanitizers guard its end.
+// Memory of n elements whose first has the wished distance from a 64-byte boundary, so that tests
+// reach the vector path (0) and the other one. A store beyond the end is found in the bytes that
+// follow, by the address sanitizer where it runs.
 template <typename T>
 class Buffer {
  public:
-  Buffer(std::int64_t n, std::size_t offset_elements = 0)
-      : offset_(offset_elements),
-        storage_(static_cast<T*>(::operator new((static_cast<std::size_t>(n) + offset_) * sizeof(T),
-                                                std::align_val_t{64}))) {}
-  Buffer(const std::vector<T>& values, std::size_t offset_elements = 0)
+  explicit Buffer(std::int64_t n, std::size_t offset_elements = 0)
+      : size_((static_cast<std::size_t>(n) + offset_elements) * sizeof(T)),
+        storage_(static_cast<unsigned char*>(::operator new(size_ + kGuard, std::align_val_t{64}))),
+        data_(reinterpret_cast<T*>(storage_) + offset_elements) {
+    std::memset(storage_ + size_, kPattern, kGuard);
+  }
+  explicit Buffer(const std::vector<T>& values, std::size_t offset_elements = 0)
       : Buffer(static_cast<std::int64_t>(values.size()), offset_elements) {
-    for (std::size_t i = 0; i < values.size(); ++i) data()[i] = values[i];
+    std::copy(values.begin(), values.end(), data_);
   }
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
-  ~Buffer() { ::operator delete(storage_, std::align_val_t{64}); }
+  ~Buffer() {
+    for (std::size_t i = 0; i < kGuard; ++i) {
+      if (storage_[size_ + i] == kPattern) continue;
+      ADD_FAILURE() << "a kernel wrote " << i << " bytes beyond the end";
+      break;
+    }
+    ::operator delete(storage_, std::align_val_t{64});
+  }
 
-  [[nodiscard]] T* data() const { return storage_ + offset_; }
-  T& operator[](std::int64_t i) const { return data()[i]; }
+  [[nodiscard]] T* data() const { return data_; }
+  T& operator[](std::int64_t i) const { return data_[i]; }
 
  private:
-  std::size_t offset_;
-  T* storage_;
+#if defined(__SANITIZE_ADDRESS__)
+  static constexpr std::size_t kGuard = 0;
+#else
+  static constexpr std::size_t kGuard = 64;
+#endif
+  static constexpr unsigned char kPattern = 0xa5;
+  std::size_t size_;
+  unsigned char* storage_;
+  T* data_;
 };
 
 }  // namespace edgeqat::cuda
