@@ -370,7 +370,7 @@ class _Lowering:
         if name in ("conv", "conv_transpose", "linear"):
             return name, attributes, [*node.args[:2], _argument(node, 2, "bias")]
         if name == "embedding":
-            return name, attributes, list(node.args[:2])
+            return name, attributes, [node.args[1], node.args[0]]  # rows, then the table
         if name == "layer_norm":
             return (
                 name,
