@@ -366,7 +366,8 @@ def _as_tensors(
 ) -> tuple[Tensor, Tensor]:
     """Python numbers as one-element tensors on the device of x."""
     if not isinstance(scale, Tensor):
-        scale = torch.tensor([scale], dtype=torch.float32, device=x.device)
+        # full: a fill on the device; torch.tensor would copy from the host and wait for the GPU
+        scale = torch.full((1,), scale, dtype=torch.float64, device=x.device).float()
     if not isinstance(zero_point, Tensor):
         if isinstance(zero_point, float) or not -128 <= zero_point <= 255:
             raise ValueError(
