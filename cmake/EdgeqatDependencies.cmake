@@ -25,4 +25,5 @@ edgeqat_dependency(nlohmann_json nlohmann_json::nlohmann_json
 if(EDGEQAT_BUILD_TESTS)
   edgeqat_dependency(GTest GTest::gtest_main https://github.com/google/googletest/archive/refs/tags/v1.14.0.tar.gz)
 endif()
+find_package(ZLIB REQUIRED)
 find_package(Threads REQUIRED)

@@ -6,6 +6,7 @@
 #include "core/checkpoint_check.h"
 #include "core/checkpoint_meta.h"
 #include "core/crc32c.h"
+#include "core/long_text.h"
 #include "edgeqat/checkpoint.h"
 #include "edgeqat/packing.h"
 #include "edgeqat/safetensors.h"
@@ -31,8 +32,8 @@ class Loader {
                   "none: edgeqat did not write this file");
     }
     meta_ = internal::ParseMeta(
-        text->second, [this](const std::string& name) { return reader_.Find(name) != nullptr; },
-        check_);
+        internal::ExpandText(text->second, "__metadata__[edgeqat]", check_),
+        [this](const std::string& name) { return reader_.Find(name) != nullptr; }, check_);
   }
 
   [[nodiscard]] const CheckpointMeta& meta() const { return meta_; }

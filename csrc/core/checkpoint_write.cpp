@@ -6,6 +6,7 @@
 #include "core/checkpoint_check.h"
 #include "core/checkpoint_meta.h"
 #include "core/crc32c.h"
+#include "core/long_text.h"
 #include "edgeqat/checkpoint.h"
 #include "edgeqat/packing.h"
 #include "edgeqat/safetensors.h"
@@ -98,7 +99,8 @@ void SaveCheckpoint(const std::string& path, const CheckpointView& checkpoint) {
   meta.graph = checkpoint.graph;
   meta.extra = checkpoint.extra;
   std::map<std::string, std::string> metadata = {
-      {"format", "pt"}, {internal::kMetaKey, internal::MetaText(meta, check)}};
+      {"format", "pt"},
+      {internal::kMetaKey, internal::CompressText(internal::MetaText(meta, check))}};
   if (!meta.graph.empty()) internal::CheckGraph(meta.graph, meta.packed, lookup, check);
   std::ranges::sort(items, {}, &SafetensorsItem::name);
   internal::HeaderDigest digest(metadata);

@@ -14,6 +14,7 @@ from edgeqat import _C, _loader
 _loader.load()
 
 from edgeqat import functional, nn, ops  # noqa: E402
+from edgeqat.checkpoint.model import load, save  # noqa: E402
 from edgeqat.graph import CaptureError, QuantizedModel  # noqa: E402
 from edgeqat.quantization.calibrate import calibrate, enable_quantizers, freeze_observers  # noqa: E402
 from edgeqat.quantization.convert import convert  # noqa: E402
@@ -42,8 +43,10 @@ __all__ = [
     "enable_quantizers",
     "freeze_observers",
     "functional",
+    "load",
     "nn",
     "ops",
     "plan",
     "prepare",
+    "save",
 ]

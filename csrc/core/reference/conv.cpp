@@ -30,9 +30,9 @@ struct Geometry {
   [[nodiscard]] std::int64_t InPixels() const { return windows[0].input * windows[1].input; }
   [[nodiscard]] std::int64_t OutPixels() const { return windows[0].output * windows[1].output; }
   [[nodiscard]] std::int64_t Taps() const { return windows[0].kernel * windows[1].kernel; }
-  [[nodiscard]] std::int64_t GroupIn() const { return in_channels / groups; }
-  [[nodiscard]] std::int64_t GroupOut() const { return out_channels / groups; }
-  [[nodiscard]] std::int64_t Columns() const { return Taps() * GroupIn(); }
+  [[nodiscard]] std::int64_t InPerGroup() const { return in_channels / groups; }
+  [[nodiscard]] std::int64_t OutPerGroup() const { return out_channels / groups; }
+  [[nodiscard]] std::int64_t Columns() const { return Taps() * InPerGroup(); }
 };
 
 Window MakeWindow(const NodeRun& run, bool transposed, std::int64_t i, std::int64_t spatial) {
@@ -88,10 +88,10 @@ Geometry MakeGeometry(const NodeRun& run, bool transposed) {
   return g;
 }
 
-// Index of the weight for output channel `row` and patch column k = tap * GroupIn + channel.
+// Index of the weight for output channel `row` and patch column k = tap * InPerGroup + channel.
 auto WeightIndex(const Geometry& g, bool transposed) {
-  return [&g, transposed, taps = g.Taps(), in = g.GroupIn(), out = g.GroupOut()](std::int64_t row,
-                                                                                 std::int64_t k) {
+  return [&g, transposed, taps = g.Taps(), in = g.InPerGroup(), out = g.OutPerGroup()](
+             std::int64_t row, std::int64_t k) {
     const std::int64_t tap = k / in;
     const std::int64_t channel = k % in;
     if (!transposed) return (row * in + channel) * taps + tap;           // [out, in/g, taps]
@@ -103,7 +103,7 @@ auto WeightIndex(const Geometry& g, bool transposed) {
 template <typename T>
 void FillPatch(const Geometry& g, const T* image, std::int64_t o, std::int64_t group, T* patch) {
   const auto& [rows, columns] = g.windows;
-  const std::int64_t channels = g.GroupIn();
+  const std::int64_t channels = g.InPerGroup();
   const std::int64_t* row = rows.source.data() + o / columns.output * rows.kernel;
   const std::int64_t* column = columns.source.data() + o % columns.output * columns.kernel;
   for (std::int64_t ky = 0; ky < rows.kernel; ++ky) {
@@ -133,17 +133,17 @@ void ToChannelsLast(const Geometry& g, const T* image, std::int32_t zero, U* out
 void ConvImage(const Geometry& g, const IntRows& weights, const OutputStage& stage,
                const std::int16_t* image, std::int64_t n, Tensor& out) {
   std::vector<std::int16_t> patches(static_cast<std::size_t>(kTile * weights.stride));
-  std::vector<std::int32_t> acc(static_cast<std::size_t>((g.GroupOut() + 3) * kTile));
+  std::vector<std::int32_t> acc(static_cast<std::size_t>((g.OutPerGroup() + 3) * kTile));
   const std::int64_t pixels = g.OutPixels();
   for (std::int64_t group = 0; group < g.groups; ++group) {
-    const std::int64_t first = group * g.GroupOut();
+    const std::int64_t first = group * g.OutPerGroup();
     for (std::int64_t begin = 0; begin < pixels; begin += kTile) {
       const std::int64_t count = std::min(kTile, pixels - begin);
       for (std::int64_t p = 0; p < count; ++p) {
         FillPatch(g, image, begin + p, group, patches.data() + p * weights.stride);
       }
-      MultiplyTile(patches.data(), count, weights, first, first + g.GroupOut(), acc.data());
-      for (std::int64_t r = 0; r < g.GroupOut(); ++r) {
+      MultiplyTile(patches.data(), count, weights, first, first + g.OutPerGroup(), acc.data());
+      for (std::int64_t r = 0; r < g.OutPerGroup(); ++r) {
         stage.Apply(first + r, acc.data() + r * kTile, count, out,
                     (n * g.out_channels + first + r) * pixels + begin, 1);
       }
@@ -195,7 +195,7 @@ Tensor RunInteger(const NodeRun& run, const Geometry& g, bool transposed) {
            WeightIndex(g, transposed));
   const OutputStage stage(run, x, w, weights.magnitude);
   Tensor out = Tensor::Zeros(run.output_dtype, g.out_shape);
-  const bool depthwise = g.GroupIn() == 1 && g.GroupOut() == 1;
+  const bool depthwise = g.InPerGroup() == 1 && g.OutPerGroup() == 1;
   std::vector<std::int16_t> by_tap;
   for (std::int64_t tap = 0; depthwise && tap < g.Taps(); ++tap) {
     for (std::int64_t c = 0; c < g.out_channels; ++c)
@@ -220,7 +220,7 @@ Tensor RunInteger(const NodeRun& run, const Geometry& g, bool transposed) {
 Tensor RunFloat(const NodeRun& run, const Geometry& g, bool transposed) {
   const Floats x(run.inputs[0]);
   const Floats w(run.inputs[1]);
-  const std::int64_t rows = g.GroupOut();
+  const std::int64_t rows = g.OutPerGroup();
   const std::int64_t columns = g.Columns();
   const auto index = WeightIndex(g, transposed);
   std::vector<double> weights(static_cast<std::size_t>(g.out_channels * columns));

@@ -125,4 +125,5 @@ def prepare_modules(model: nn.Module, plan: Plan, *, inplace: bool = False) -> n
         module.__class__ = QUANTIZED_LAYERS[type(module)]
         module.add_module("weight_quantizer", weight_quantizer)
         module.add_module("input_quantizer", input_quantizer)
+    model.__dict__["_edgeqat_plan"] = plan  # for edgeqat.save
     return model

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: Apache-2.0
+"""save and load of models: bit-equal results from the untouched float model, the float twin, files that do not fit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+from torch import nn
+
+import edgeqat
+import models
+from edgeqat.checkpoint import read_checkpoint, write_checkpoint
+
+
+def saved(tmp_path, name: str = "conv", recipe: str = "w4a8"):
+    case = models.ZOO[name]
+    model, x = case.model(), case.inputs()
+    student = edgeqat.calibrate(edgeqat.prepare(model, edgeqat.plan(model, x, recipe=recipe)), [x])
+    path = tmp_path / "model.safetensors"
+    edgeqat.save(student, path)
+    return student, path, x
+
+
+def flat(out) -> list[torch.Tensor]:
+    return torch.utils._pytree.tree_leaves(out)
+
+
+@pytest.mark.parametrize("name", models.ZOO)
+def test_one_call_onto_the_untouched_float_model(name: str, tmp_path) -> None:
+    student, path, x = saved(tmp_path, name)
+    other = models.ZOO[name].model(seed=7)  # other weights: nothing may come from them
+    if name == "functional":
+        other.load_state_dict(models.ZOO[name].model().state_dict())
+    before = {k: v.clone() for k, v in other.state_dict().items()}
+    loaded = edgeqat.load(path, other)
+    assert all(torch.equal(v, before[k]) for k, v in other.state_dict().items())
+    with torch.no_grad():
+        for a, b in zip(flat(loaded(x)), flat(edgeqat.convert(student)(x)), strict=True):
+            assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["conv", "resnet20", "depthwise", "audio", "up", "encoder"])
+def test_float_twin(name: str, tmp_path) -> None:
+    student, path, x = saved(tmp_path, name)
+    twin = edgeqat.load(path, models.ZOO[name].model(seed=7), dequantize=True)
+    assert type(twin) is type(models.ZOO[name].model())
+    edgeqat.enable_quantizers(student.eval(), activations=False)
+    with torch.no_grad():
+        expected, found = student(x), twin(x)
+    # the twin holds the biases on their int32 grid, the student with switched-off activations does not
+    assert float((expected - found).abs().max() / expected.abs().max()) < 0.02
+
+
+def test_independent_reader_finds_packed_int4(tmp_path) -> None:
+    student, path, _ = saved(tmp_path)
+    raw = load_file(path)
+    codes = edgeqat.convert(student).state_dict()["conv2.weight"].numpy().reshape(-1)
+    nibbles = np.stack([raw["conv2.weight"] & 15, raw["conv2.weight"] >> 4], 1).reshape(-1)[
+        : codes.size
+    ]
+    assert np.array_equal(np.where(nibbles > 7, nibbles.astype(np.int8) - 16, nibbles), codes)
+
+
+def test_resnet20_w4_is_at_most_0_16_of_the_float_file(tmp_path) -> None:
+    _, path, _ = saved(tmp_path, "resnet20")
+    floats = sum(
+        v.numel() * 4
+        for v in models.ZOO["resnet20"].model().state_dict().values()
+        if v.is_floating_point()
+    )
+    assert path.stat().st_size / floats <= 0.16
+
+
+def test_same_model_same_bytes(tmp_path) -> None:
+    student, path, _ = saved(tmp_path)
+    first = path.read_bytes()
+    edgeqat.save(student, path)
+    assert path.read_bytes() == first
+
+
+def test_another_architecture_is_refused(tmp_path) -> None:
+    _, path, _ = saved(tmp_path)
+    with pytest.raises(edgeqat.FormatError, match="does not fit AudioNet"):
+        edgeqat.load(path, models.ZOO["audio"].model())
+    wider = models.ConvNet()
+    wider.fc = nn.Linear(8, 6)
+    with pytest.raises(
+        edgeqat.FormatError,
+        match=r"tensor fc.*expected .*found .*; give load the model that was saved",
+    ):
+        edgeqat.load(path, wider)
+
+
+def test_wrong_files(tmp_path) -> None:
+    with pytest.raises(OSError, match="absent"):
+        edgeqat.load(tmp_path / "absent.safetensors", models.ConvNet())
+    _, path, _ = saved(tmp_path)
+    damaged = bytearray(path.read_bytes())
+    damaged[-3] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(edgeqat.FormatError, match="checksum"):
+        edgeqat.load(path, models.ConvNet())
+
+
+def test_a_plan_that_lies_is_refused(tmp_path) -> None:
+    _, path, _ = saved(tmp_path)
+    data = read_checkpoint(path)
+    plan = json.loads(data.plan)
+    plan["version"] = 9
+    write_checkpoint(path, type(data)(json.dumps(plan), data.graph, data.tensors, data.packed))
+    with pytest.raises(edgeqat.FormatError, match="version 9"):
+        edgeqat.load(path, models.ConvNet())
+    write_checkpoint(path, type(data)("", data.graph, data.tensors, data.packed))
+    with pytest.raises(edgeqat.FormatError, match="holds no plan"):
+        edgeqat.load(path, models.ConvNet())
+
+
+def test_unprepared_and_uncalibrated(tmp_path) -> None:
+    model = models.ZOO["conv"].model()
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(TypeError, match=r"edgeqat\.prepare"):
+        edgeqat.save(model, path)
+    with pytest.raises(ValueError, match="seen no data"):
+        edgeqat.save(edgeqat.prepare(model, "int8", models.ZOO["conv"].inputs()), path)
+    assert not path.exists()
+
+
+def test_module_mode(tmp_path) -> None:
+    model, x = models.ValueBranchNet(), torch.randn(6, 4)
+    student = edgeqat.prepare(model, edgeqat.plan(model, x, recipe="w4a8", mode="module"))
+    path = tmp_path / "m.safetensors"
+    with pytest.raises(ValueError, match="seen no data"):
+        edgeqat.save(student, path)
+    edgeqat.calibrate(student, [x]).eval()
+    edgeqat.save(student, path)
+    torch.manual_seed(5)
+    loaded = edgeqat.load(path, models.ValueBranchNet())
+    with torch.no_grad():
+        assert torch.equal(loaded(x), student(x))
+    twin = edgeqat.load(path, models.ValueBranchNet(), dequantize=True)
+    assert type(twin.fc) is nn.Linear
+    with pytest.raises(edgeqat.FormatError, match="does not fit"):
+        edgeqat.load(path, nn.Sequential(nn.Linear(4, 2)))
