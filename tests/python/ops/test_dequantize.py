@@ -36,7 +36,7 @@ def test_grid(granularity: str, dtype: torch.dtype, full: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, torch.uint8], ids=str)
-@pytest.mark.parametrize("scale", [0.1, 1.17549435e-38, 1e38])
+@pytest.mark.parametrize("scale", [0.1, 1.17549435e-38, 1e-40, 1e38])
 def test_every_code(dtype: torch.dtype, scale: float) -> None:
     codes = torch.arange(256).to(dtype)
     for zero_point in (-128, 0, 127) if dtype == torch.int8 else (0, 127, 255):
