@@ -92,6 +92,32 @@ py::tuple QuantizeBiasOnArrays(const FloatArray& bias, float input_scale,
   return py::make_tuple(codes, in_float);
 }
 
+std::string Text(const std::optional<std::int64_t>& value) {
+  return value ? std::to_string(*value) : "None";
+}
+
+std::string Describe(const QuantParams& quant) {
+  return "QuantParams(bits=" + std::to_string(quant.bits) + ", qmin=" + std::to_string(quant.qmin) +
+         ", qmax=" + std::to_string(quant.qmax) + ", axis=" + Text(quant.axis) +
+         ", group_size=" + Text(quant.group_size) + ", scale='" + quant.scale + "', zero_point='" +
+         quant.zero_point + "')";
+}
+
+std::string Describe(const TensorInfo& info) {
+  return "TensorInfo(shape=" + ShapeString(info.shape) + ", dtype='" +
+         std::string(DTypeName(info.dtype)) + "', constant=" + (info.constant ? "True" : "False") +
+         ", quant=" + (info.quant ? Describe(*info.quant) : "None") + ")";
+}
+
+std::string Describe(const Activation& activation) {
+  if (activation.kind == Activation::Kind::kRelu) return "Activation('relu')";
+  const auto number = [](const std::optional<double>& value) {
+    return value ? py::repr(py::float_(*value)).cast<std::string>() : "None";
+  };
+  return "Activation('clamp', min=" + number(activation.min) + ", max=" + number(activation.max) +
+         ")";
+}
+
 std::vector<std::optional<std::string>> InputsOrNone(const Node& node) {
   std::vector<std::optional<std::string>> inputs;
   for (const std::string& name : node.inputs) {
@@ -109,7 +135,8 @@ void BindParts(py::module_& m) {
       .def_readonly("group_size", &QuantParams::group_size)
       .def_readonly("scale", &QuantParams::scale, "Name of the constant that holds the scales.")
       .def_readonly("zero_point", &QuantParams::zero_point)
-      .def(py::self == py::self);
+      .def(py::self == py::self)
+      .def("__repr__", [](const QuantParams& value) { return Describe(value); });
   py::class_<TensorInfo>(m, "TensorInfo",
                          "Shape (-1: dynamic), dtype and quantization of one tensor.")
       .def_readonly("shape", &TensorInfo::shape)
@@ -117,7 +144,8 @@ void BindParts(py::module_& m) {
           "dtype", [](const TensorInfo& info) { return std::string(DTypeName(info.dtype)); })
       .def_readonly("constant", &TensorInfo::constant)
       .def_readonly("quant", &TensorInfo::quant)
-      .def(py::self == py::self);
+      .def(py::self == py::self)
+      .def("__repr__", [](const TensorInfo& value) { return Describe(value); });
   py::class_<Activation>(m, "Activation",
                          "Fused into the node, in real values, before quantization.")
       .def_property_readonly(
@@ -125,7 +153,8 @@ void BindParts(py::module_& m) {
           [](const Activation& a) { return a.kind == Activation::Kind::kRelu ? "relu" : "clamp"; })
       .def_readonly("min", &Activation::min)
       .def_readonly("max", &Activation::max)
-      .def(py::self == py::self);
+      .def(py::self == py::self)
+      .def("__repr__", [](const Activation& value) { return Describe(value); });
   py::class_<Node>(m, "Node", "One operation of a Graph.")
       .def_readonly("name", &Node::name)
       .def_readonly("op", &Node::op)

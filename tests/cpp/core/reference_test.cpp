@@ -140,8 +140,8 @@ OneLayer Linear(std::int64_t columns, std::int8_t weight, std::int32_t zx) {
   return layer;
 }
 
-// 66051 * 127 * 256 would be 2^31 + ...: with |x - zx| <= 255 and |w| = 127 the last provable width
-// is floor((2^31 - 1) / (127 * 255)) = 66311.
+// With |x - zx| <= 255 and |w| = 127 the widest sum that is proven has (2^31 - 1) / (127 * 255) =
+// 66311 terms.
 TEST(Reference, ProvesThatInt32IsEnough) {
   const std::int64_t widest = 66311;
   for (const std::int64_t columns : {widest, widest + 1}) {

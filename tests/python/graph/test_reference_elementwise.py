@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from edgeqat import _C
 from graph_builder import GraphBuilder
 from quantize_numpy import INT8, UINT8, dequantize, quantize, random_codes

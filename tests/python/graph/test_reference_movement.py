@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from edgeqat import _C
 from graph_builder import GraphBuilder
 from quantize_numpy import dequantize, quantize

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from graph_builder import GraphBuilder
 
 onnx = pytest.importorskip("onnx")

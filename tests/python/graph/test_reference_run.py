@@ -7,6 +7,7 @@ import pickle
 
 import numpy as np
 import pytest
+
 from edgeqat import _C
 from graph_builder import GraphBuilder
 
@@ -120,6 +121,10 @@ def test_views_equality_and_pickle() -> None:
     assert (info.quant.scale, info.quant.qmin, info.quant.axis) == ("w.scale", -128, None)
     assert pickle.loads(pickle.dumps(graph)) == graph
     assert _C.Graph.parse(graph.serialize()).serialize() == graph.serialize()
+    assert repr(info) == (
+        "TensorInfo(shape=[2, 4], dtype='int8', constant=True, quant=QuantParams(bits=8, qmin=-128, "
+        "qmax=127, axis=None, group_size=None, scale='w.scale', zero_point='w.zero_point'))"
+    )
     assert repr(graph) == "<edgeqat.Graph: 2 nodes, 10 tensors>"
     with pytest.raises(AttributeError):
         node.name = "other"
