@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import datasets
 import torch
+
+import datasets
 from comparison import Task, arguments, compare
 from networks import ResNet20
 from training import Normalization, predictions

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Split
 from torch import Tensor, nn
+
+from datasets import Split
 from training import Normalization, Schedule, accuracy, batches, predictions, train
 
 ROWS = ("float", "naive 4 bit", "PTQ W8A8", "PTQ W4A8", "QAT W4A8", "QAT W4A4")

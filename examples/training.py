@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from datasets import Split
 from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
+
+from datasets import Split
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Executes the notebooks: every NAME.py here (percent format) becomes NAME.ipynb with its outputs.
 
-    python notebooks/build.py            # needs pip install "edgeqat[notebook]"
+python notebooks/build.py            # needs pip install "edgeqat[notebook]"
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def build(source: Path) -> Path:
         cell.get("metadata", {}).pop("execution", None)
     text = jupytext.writes(notebook, fmt="ipynb")
     if len(text) > LARGEST:
-        raise ValueError(f"{source.name}: {len(text):,} bytes, at most {LARGEST:,}; use smaller figures")
+        raise ValueError(
+            f"{source.name}: {len(text):,} bytes, at most {LARGEST:,}; use smaller figures"
+        )
     target = source.with_suffix(".ipynb")
     target.write_text(text + "\n")
     return target
