@@ -99,7 +99,7 @@ def capture(
     other = evaluation.module()
     cleanup.prepare(other.graph, other)
     modes.join(graph, other.graph, owner.get_submodule)
-    functionalize(graph)
+    functionalize(graph, owner.get_submodule)
     expand_attention(graph)
     fold_constants(graph, constants)
     cleanup.tidy(graph, owner)

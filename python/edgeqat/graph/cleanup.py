@@ -41,7 +41,7 @@ def tidy(graph: fx.Graph, model: nn.Module) -> None:
     for node in list(graph.nodes):
         if node.op != "call_function":
             continue
-        if node.target in _COPIES or _is_whole_slice(node) or _is_detached_state(node, model):
+        if node.target in _COPIES or is_whole_slice(node) or _is_detached_state(node, model):
             node.replace_all_uses_with(node.args[0])
             graph.erase_node(node)
         elif node.target in (aten.view.default, aten._unsafe_view.default):
@@ -60,7 +60,7 @@ def shape_and_dtype(value: Any) -> tuple[tuple[int, ...] | None, torch.dtype | N
     return tuple(plain_size(s) for s in value.shape), value.dtype
 
 
-def _is_whole_slice(node: fx.Node) -> bool:
+def is_whole_slice(node: fx.Node) -> bool:
     """`x[:]` along one axis, which indexing such as x[:, :, ::2] leaves behind."""
     if node.target is not aten.slice.Tensor or node.kwargs:
         return False

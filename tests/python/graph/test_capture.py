@@ -213,7 +213,7 @@ def test_state_constants_and_blocked_gradients() -> None:
 class KeepsView(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x * 2
-        part = y[:, 0]
+        part = y.view(-1)
         part.add_(1)
         return y
 
@@ -395,3 +395,33 @@ class Autocast(nn.Module):
 def test_autocast_inside_forward_is_refused_with_its_line() -> None:
     with pytest.raises(CaptureError, match=r"test_capture\.py:\d+ uses wrap_with_autocast"):
         capture(Autocast(), torch.randn(2, 4))
+
+
+class SlicesWritten(nn.Module):
+    """Temporal shift and friends: writes into slices of a fresh tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+        self.bn = nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        y = torch.zeros_like(x)
+        y[:, :2, 1:] = x[:, :2, :-1]
+        y[:, 2] += x[:, 3]
+        y[..., 0, ::2].mul_(3.0)
+        z = self.bn(x)
+        z.relu_()
+        return y * 2 + z + x
+
+
+def test_writes_into_slices_and_gradients_through_them() -> None:
+    torch.manual_seed(0)
+    model = SlicesWritten()
+    student = QuantizedModel(capture(model, torch.randn(1, 3, 4, 4)))
+    x = torch.randn(3, 3, 4, 4)
+    for want, have in zip(
+        step(model, x, training=True), step(student, x, training=True), strict=True
+    ):
+        torch.testing.assert_close(have, want, rtol=1e-6, atol=1e-6)
