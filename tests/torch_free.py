@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from edgeqat import _C
 
-_LOAD = """
+LOAD = """
 import importlib.util, sys
 import numpy as np
 spec = importlib.util.spec_from_file_location("_C", sys.argv[1])
@@ -31,7 +31,7 @@ def run_python(
     Raises:
         AssertionError: it failed; the message ends with its error output.
     """
-    command = [sys.executable, "-c", _LOAD + code, str(_C.__file__), *map(str, arguments)]
+    command = [sys.executable, "-c", LOAD + code, str(_C.__file__), *map(str, arguments)]
     result = subprocess.run(
         command,
         capture_output=True,
