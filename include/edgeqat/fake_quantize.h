@@ -23,8 +23,9 @@ namespace edgeqat {
 //
 // Pointers: x and y are dense, in the order that `layout` describes, y may be x; bits holds
 // ceil(n / 8) bytes, element e is bit e % 8 of byte e / 8, the spare bits of the last byte are 0.
-// No alignment is needed. Preconditions, not checked here (the ops check them): scales are finite
-// and above 0, zero points lie in [qmin, qmax], qmin < qmax, qmax - qmin <= 255.
+// No alignment beyond that of the element type is needed. Preconditions, not checked here (the ops
+// check them): scales are finite and above 0, zero points lie in [qmin, qmax], qmin < qmax, qmax -
+// qmin <= 255.
 struct FakeQuantizeArgs {
   FloatType dtype = FloatType::kFloat32;
   QuantLayout layout;

@@ -10,10 +10,10 @@
 namespace edgeqat::reference {
 
 std::int64_t observe_minmax_ref(const ObserveMinmaxArgs& args) {
-  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (std::int64_t s = 0; s < args.layout.num_scales(); ++s) {
-    args.min[s] = kInf;
-    args.max[s] = -kInf;
+    args.min[s] = kInfinity;
+    args.max[s] = -kInfinity;
   }
   std::int64_t non_finite = 0;
   for (std::int64_t e = 0; e < args.layout.numel(); ++e) {

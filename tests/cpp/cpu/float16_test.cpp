@@ -42,19 +42,19 @@ TYPED_TEST(Float16Conversion, DecodesEveryPattern) {
 
 // Every representable value, the midpoint to the next one, and the floats beside the midpoint.
 TYPED_TEST(Float16Conversion, RoundsHalfToEven) {
-  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
   for (std::uint32_t bits = 0; bits < 0xFFFF; ++bits) {
     const float value = cpu::ToFloat(TypeParam{static_cast<std::uint16_t>(bits)});
     const float next = cpu::ToFloat(TypeParam{static_cast<std::uint16_t>(bits + 1)});
     this->ExpectRounded(value);
     const auto middle = static_cast<float>((static_cast<double>(value) + next) / 2);
     this->ExpectRounded(middle);
-    this->ExpectRounded(std::nextafter(middle, kInf));
-    this->ExpectRounded(std::nextafter(middle, -kInf));
+    this->ExpectRounded(std::nextafter(middle, kInfinity));
+    this->ExpectRounded(std::nextafter(middle, -kInfinity));
     if (this->HasFatalFailure()) return;
   }
   for (const float value : {65504.0F, 65519.99F, 65520.0F, 3.4e38F, 3.3961775e38F, 1e-45F, -1e-45F,
-                            -0.0F, kInf, -kInf}) {
+                            -0.0F, kInfinity, -kInfinity}) {
     this->ExpectRounded(value);
   }
 }

@@ -78,12 +78,12 @@ inline std::vector<std::int64_t> Sizes() {
 inline float HardValue(std::mt19937& random, float scale) {
   const int kind = static_cast<int>(random() % 16);
   const auto step = static_cast<float>(static_cast<int>(random() % 600) - 300);
-  constexpr float kInf = std::numeric_limits<float>::infinity();
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
   switch (kind) {
     case 0:
       return random() % 2 == 0 ? 0.0F : -0.0F;
     case 1:
-      return random() % 2 == 0 ? kInf : -kInf;
+      return random() % 2 == 0 ? kInfinity : -kInfinity;
     case 2:
       return random() % 2 == 0 ? std::nanf("") : -std::nanf("");
     case 3:
@@ -97,9 +97,9 @@ inline float HardValue(std::mt19937& random, float scale) {
     case 8:
       return (step + 0.5F) * scale;
     case 9:
-      return std::nextafter((step + 0.5F) * scale, kInf);
+      return std::nextafter((step + 0.5F) * scale, kInfinity);
     case 10:
-      return std::nextafter((step + 0.5F) * scale, -kInf);
+      return std::nextafter((step + 0.5F) * scale, -kInfinity);
     default:
       return std::normal_distribution<float>(0.0F, 90.0F * scale)(random);
   }
