@@ -6,6 +6,7 @@
 #include <tuple>
 
 #include "cuda/fake_quantize.h"
+#include "cuda/fake_quantize_transposed.h"
 #include "torch/alloc.h"
 #include "torch/check.h"
 #include "torch/cuda/device.h"
@@ -13,6 +14,22 @@
 
 namespace edgeqat::torch_ops {
 namespace {
+
+// Where bits, which follow row-major order, meet data that do not (channels_last): the shape for
+// the kernels that read memory order all the same. Absent where they do not apply; a copy then does
+// it.
+std::optional<cuda::TransposedShape> TransposedKernelShape(const Tensor& data) {
+  const auto found = TransposedOf(Sizes(data), OrderOf(data));
+  if (!found.has_value()) return std::nullopt;
+  const cuda::TransposedShape shape{found->batch, found->rows, found->columns};
+  return shape.is_supported() ? std::optional(shape) : std::nullopt;
+}
+
+// Data in memory order with the scales' layout in row-major order, which is the order of the bits.
+Elementwise PrepareAsItLies(const Tensor& data, const Granularity& granularity) {
+  const Tensor result = EmptyLike(data, data.scalar_type(), OrderOf(data));
+  return {data, result, result, LayoutOf(Sizes(data), data.numel(), granularity, granularity.axis)};
+}
 
 // Both forms: `bits` is the tensor to fill, or absent.
 Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& zero_point,
@@ -33,7 +50,10 @@ Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& z
     *bits = EmptyRowMajor({&bytes, 1}, ScalarType::Byte, x);
     args.bits = bits->mutable_data_ptr<std::uint8_t>();
   }
-  Elementwise data = Prepare(x, x.scalar_type(), granularity, /*row_major=*/bits != nullptr);
+  const auto transposed = bits != nullptr ? TransposedKernelShape(x) : std::nullopt;
+  Elementwise data = transposed.has_value()
+                         ? PrepareAsItLies(x, granularity)
+                         : Prepare(x, x.scalar_type(), granularity, /*row_major=*/bits != nullptr);
   const std::optional<Tensor> laid_out =
       mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
   args.layout = data.layout;
@@ -46,7 +66,11 @@ Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& z
     args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
   }
   args.y = data.out.mutable_data_ptr();
-  cuda::fake_quantize(args, scope.stream());
+  if (transposed.has_value()) {
+    cuda::fake_quantize_transposed(args, *transposed, scope.stream());
+  } else {
+    cuda::fake_quantize(args, scope.stream());
+  }
   scope.CheckLaunch();
   return data.Finish();
 }
@@ -83,12 +107,19 @@ Tensor fake_quantize_backward_cuda(const Tensor& grad, const Tensor& bits) {
   CheckShape(kOp, "bits", bits, {&bytes, 1}, "Pass the bits of fake_quantize_train on the same x.");
 
   const CudaScope scope(grad);
-  Elementwise data = Prepare(grad, grad.scalar_type(), {}, /*row_major=*/true);
+  const auto transposed = TransposedKernelShape(grad);
+  Elementwise data = transposed.has_value()
+                         ? PrepareAsItLies(grad, {})
+                         : Prepare(grad, grad.scalar_type(), {}, /*row_major=*/true);
   const Tensor packed = RowMajor(bits);
   args.grad = data.x.const_data_ptr();
   args.bits = packed.const_data_ptr<std::uint8_t>();
   args.grad_x = data.out.mutable_data_ptr();
-  cuda::fake_quantize_backward(args, scope.stream());
+  if (transposed.has_value()) {
+    cuda::fake_quantize_backward_transposed(args, *transposed, scope.stream());
+  } else {
+    cuda::fake_quantize_backward(args, scope.stream());
+  }
   scope.CheckLaunch();
   return data.Finish();
 }

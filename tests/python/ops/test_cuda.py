@@ -113,6 +113,22 @@ def test_backward_takes_the_layout_of_the_gradient(call: Call, dtype: torch.dtyp
         check(call, "fake_quantize_backward", (grad, bits), {}, name)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 4, 4), (2, 8, 7, 7), (2, 6, 14, 14), (2, 3, 7, 7)])
+def test_channels_last_training(call: Call, shape: tuple[int, ...]) -> None:
+    """Pixels that fill whole bytes, two or eight channels a byte, and the copy where neither fits."""
+    for seed, axis in enumerate((None, 0, 1)):
+        channels = 1 if axis is None else shape[axis]
+        x = values(shape, torch.bfloat16, 0.1, seed).to(memory_format=torch.channels_last)
+        scale = torch.linspace(0.05, 0.2, channels)
+        zero_point = torch.arange(channels, dtype=torch.int32) % 5
+        mask = torch.arange(x.numel()).reshape(shape) % 3 > 0
+        arguments = (x, scale, zero_point, -8, 7)
+        check(call, "fake_quantize_train", arguments, {"axis": axis, "mask": mask}, f"{axis}")
+        y, bits = call("fake_quantize_train", list(arguments), {"axis": axis})
+        assert y.is_contiguous(memory_format=torch.channels_last)
+        check(call, "fake_quantize_backward", (y, bits), {}, f"{axis}")
+
+
 @pytest.mark.parametrize("averaging", [None, 0.1])
 @pytest.mark.parametrize("name", ["contiguous", "channels_last", "transposed"])
 def test_observe_three_batches(call: Call, name: str, averaging: float | None) -> None:
