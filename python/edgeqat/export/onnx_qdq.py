@@ -264,7 +264,6 @@ class Rewriter:
             [self._name(name) for name in node.input],
             [self._name(name) for name in node.output],
         )
-        copy.name = outputs[0]
         layer, rest = self._biased_layer(node), None
         if layer is not None:
             written = write_bias(layer, self.constants)
@@ -275,6 +274,7 @@ class Rewriter:
                     self.made.add(extra.output[0])
         copy.input.extend(inputs)
         copy.output.extend(outputs if rest is None else [f"{outputs[0]}.unbiased"])
+        copy.name = copy.output[0]
         self.nodes.append(copy)
         self.made.update(copy.output)
         if rest is not None:
