@@ -15,6 +15,7 @@ _loader.load()
 
 from edgeqat import functional, nn, ops  # noqa: E402
 from edgeqat.checkpoint.model import load, save  # noqa: E402
+from edgeqat.export import export  # noqa: E402
 from edgeqat.graph import CaptureError, QuantizedModel  # noqa: E402
 from edgeqat.quantization.calibrate import calibrate, enable_quantizers, freeze_observers  # noqa: E402
 from edgeqat.quantization.convert import convert  # noqa: E402
@@ -24,6 +25,7 @@ from edgeqat.quantization.prepare import prepare  # noqa: E402
 from edgeqat.quantization.recipe import Recipe  # noqa: E402
 from edgeqat.quantization.spec import QuantSpec  # noqa: E402
 from edgeqat.quantization.target import Target  # noqa: E402
+from edgeqat.verification import verify  # noqa: E402
 
 __version__: str = _C.version()
 FormatError = _C.FormatError
@@ -41,6 +43,7 @@ __all__ = [
     "calibrate",
     "convert",
     "enable_quantizers",
+    "export",
     "freeze_observers",
     "functional",
     "load",
@@ -49,4 +52,5 @@ __all__ = [
     "plan",
     "prepare",
     "save",
+    "verify",
 ]
