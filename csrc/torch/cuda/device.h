@@ -21,6 +21,8 @@ class CudaScope {
  public:
   explicit CudaScope(const torch::stable::Tensor& data)
       : guard_(data.get_device_index()), stream_(nullptr) {
+    // cudart is linked statically and keeps its own idea of the current device, next to torch's
+    STD_CUDA_CHECK(cudaSetDevice(data.get_device_index()));
     void* stream = nullptr;
     STABLE_TORCH_ERROR_CODE_CHECK(
         aoti_torch_get_current_cuda_stream(data.get_device_index(), &stream));
