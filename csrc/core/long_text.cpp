@@ -43,6 +43,14 @@ std::string ExpandText(const std::string& stored, const std::string& field,
   if (!absl::Base64Unescape(stored.substr(colon + 1), &packed)) {
     check.Fail(field, "base64 after zlib:<bytes>:", "other characters");
   }
+  // zlib never gains more than a factor of 1,032: a text that says more is a lie before it takes
+  // memory.
+  if (bytes > (packed.size() + 1) * 1032) {
+    check.Fail(field,
+               absl::StrCat("at most ", (packed.size() + 1) * 1032, " bytes from a stream of ",
+                            packed.size()),
+               absl::StrCat(bytes));
+  }
   std::string text(bytes, '\0');
   uLongf size = text.size();
   uLong used = packed.size();

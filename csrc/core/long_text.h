@@ -11,10 +11,11 @@
 namespace edgeqat::internal {
 
 // Texts up to kPlainText bytes stay as they are; from kPlainText to kLongestText bytes they become
-// "zlib:<bytes>:<base64 of the zlib stream>"; longer ones stay as they are, so that a small file
-// never makes a reader allocate more than 16 MiB.
+// "zlib:<bytes>:<base64 of the zlib stream>"; longer ones stay as they are. 4 MiB are the plan and
+// graph of 1,300 layers; the text and the copies of its parts then stay below 16 MB, which is what
+// a small file may make a reader allocate.
 inline constexpr std::size_t kPlainText = std::size_t{4} << 10;
-inline constexpr std::size_t kLongestText = std::size_t{16} << 20;
+inline constexpr std::size_t kLongestText = std::size_t{4} << 20;
 
 std::string CompressText(std::string text);
 

@@ -5,25 +5,26 @@
 //   edgeqat::Checkpoint again = edgeqat::LoadCheckpoint("model.safetensors");
 //
 // Data of the file, readable by every safetensors library:
-//   "conv.weight"             8 bits: I8 (signed) or U8 of the weight's shape; 2 to 7 bits: U8 of
-//   one
-//                             dimension, packed by packing.h; an odd width lies in the next of 2,
-//                             4, 8
-//   "conv.weight.scale"       F32, and "conv.weight.zero_point" I32
-//   "conv.bias", ...          what stayed float, under its own name
+//   "conv.weight"        8 bits: I8 (signed) or U8, of the weight's shape.
+//                        2 to 7 bits: U8 of one dimension, packed by packing.h; an odd width lies
+//                        in the next of 2, 4, 8.
+//   "conv.weight.scale"  F32, and "conv.weight.zero_point" I32
+//   "conv.bias", ...     what stayed float, under its own name
+//
 // Metadata (text):
-//   "format": "pt"
-//   "edgeqat": {"version": 1, "kind": "quantized", "layout": "lsb-first-v1", "producer": "edgeqat
-//   0.1.0",
-//       "plan": {...}, "graph": {...},
-//       "tensors": {"conv.weight": {"bits", "shape", "signed", "axis", "group_size", "scale",
-//       "zero_point"}}, "checksum": {"algorithm": "crc32c", "tensors": {"conv.weight": "e3069283",
-//       ...}}}
-//   "edgeqat_crc32c": 8 digits over all other metadata and each tensor's name, dtype and shape
+//   "format"          "pt"
+//   "edgeqat"         JSON; from 4 KiB to 4 MiB as "zlib:<bytes>:<base64 of the zlib stream>"
+//       {"version": 1, "kind": "quantized", "layout": "lsb-first-v1", "producer": "edgeqat 0.1.0",
+//        "plan": {...}, "graph": {...},
+//        "tensors": {"conv.weight": {"bits": 4, "shape": [8, 3, 3, 3], "signed": true, "axis": 0,
+//                                    "group_size": null, "scale": "conv.weight.scale",
+//                                    "zero_point": "conv.weight.zero_point"}},
+//        "checksum": {"algorithm": "crc32c", "tensors": {"conv.weight": "e3069283"}}}
+//   "edgeqat_crc32c"  8 digits over all other metadata and each tensor's name, dtype and shape
+//
 // A checksum over meaning, not over the header's bytes: a tool that copies tensors and metadata
 // into a new safetensors file leaves it valid. CRC-32C because it finds every single flipped bit
-// and runs at 30 GB/s, 20 times SHA-256 on the same core; it guards against damage, not against
-// forgery.
+// and runs at 30 GB/s on one core, 20 times SHA-256; it guards against damage, not forgery.
 #pragma once
 
 #include <cstddef>

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +25,7 @@ class Hostile:
 
 def hostile_files() -> list[Hostile]:
     """All kinds, each small."""
-    return [*_containers(), *_lies(), *_texts(), *_checksums()]
+    return [*_containers(), *_lies(), *_texts(), *_compressed(), *_checksums()]
 
 
 def _entry(dtype: Any = "U8", shape: Any = (4,), offsets: Any = (0, 4), **more: Any) -> str:
@@ -297,6 +299,38 @@ def _texts() -> Iterator[Hostile]:
     )
 
 
+def deflated(text: str, size: int | None = None, cut: int = 0, tail: bytes = b"") -> str:
+    """A compressed description that says to have `size` bytes."""
+    data = zlib.compress(text.encode(), 9)
+    stream = base64.b64encode(data[: len(data) - cut] + tail).decode()
+    return f"zlib:{len(text) if size is None else size}:{stream}"
+
+
+def _compressed() -> Iterator[Hostile]:
+    """Compressed descriptions that are damaged, or expand to other than they say."""
+    text = json.dumps(example().meta)
+
+    def kind(name: str, stored: str, field: str = "__metadata__[edgeqat]") -> Hostile:
+        return Hostile(f"compressed: {name}", example().build_text(stored), field)
+
+    stored = deflated(text)
+    yield kind("nothing behind zlib", "zlib:")
+    yield kind("no stream", f"zlib:{len(text)}:")
+    yield kind("size missing", stored.replace(f":{len(text)}:", "::"))
+    yield kind("size negative", deflated(text, -1))
+    yield kind("size too small", deflated(text, len(text) - 1))
+    yield kind("size too large", deflated(text, len(text) + 1))
+    yield kind("size beyond the ratio of zlib", deflated(text, 4 << 20))
+    yield kind("size over 4 MiB", deflated(text, (4 << 20) + 1))
+    yield kind("size 2^64 + 1", deflated(text, (1 << 64) + 1))
+    yield kind("stream cut", deflated(text, cut=5))
+    yield kind("stream followed by bytes", deflated(text, tail=b"\0"))
+    yield kind("not base64", stored[:-9] + "*" + stored[-8:])
+    yield kind("not zlib", f"zlib:{len(text)}:" + base64.b64encode(bytes(400)).decode())
+    yield kind("compressed twice", deflated(stored), "edgeqat")
+    yield kind("expands to a list", deflated("[" + "1," * 3000 + "1]"), "'edgeqat'")
+
+
 def _checksums() -> Iterator[Hostile]:
     """Checksums that are absent or do not fit."""
 
@@ -349,7 +383,15 @@ def amplifiers() -> list[Hostile]:
     ones = "[" + "1," * 1_000_000 + "1]"
     keys = "{" + ",".join(f'"{i:x}":0' for i in range(250_000)) + "}"
     head = '{"version":1,"kind":"quantized","layout":"lsb-first-v1","plan":null,'
+    spaces = " " * (4 << 20)
+    bomb = deflated('{"version":1,"plan":{}}' + spaces[: -len('{"version":1,"plan":{}}')])
     return [
+        Hostile("zlib bomb of 4 MiB", file.build_text(bomb), "kind"),
+        Hostile(
+            "zlib that says 4 MiB",
+            file.build_text(deflated("{}", 4 << 20)),
+            "__metadata__[edgeqat]",
+        ),
         Hostile("header length 99 MB", struct.pack("<Q", 99_000_000) + b"{}", "header length"),
         Hostile(
             "tensor of 1 TiB",
