@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any
 
 import torch
@@ -27,6 +27,25 @@ class Leaf:
     value: Any = None
     shape: tuple[int, ...] = ()
     dtype: torch.dtype | None = None
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The nesting of a result: `template` is the result with leaf numbers for leaves.
+
+    Pickles as plain data where a pytree spec would not (torch deprecated pickling leaf specs).
+    """
+
+    template: Any
+
+    @property
+    def spec(self) -> pytree.TreeSpec:
+        """The same as a pytree spec."""
+        return pytree.tree_structure(self.template)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        register_dataclasses(self.template)  # a new process does not know the model's own types
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,13 @@ class Signature:
         """The same with the given shapes of tensor leaves."""
         leaves = tuple(replace(x, shape=shapes.get(x.name, x.shape)) for x in self.leaves)
         return replace(self, leaves=leaves)
+
+
+def register_dataclasses(tree: Any) -> None:
+    """Makes dataclasses in `tree` known to torch as containers."""
+    while kinds := {type(x) for x in pytree.tree_leaves(tree) if is_dataclass(x)}:
+        for kind in kinds:  # again: a container shows the dataclasses inside it
+            torch.export.register_dataclass(kind)
 
 
 def bind(

@@ -7,7 +7,7 @@
                except updates of the model's own buffers; call_module = the user's own BatchNorm and Dropout.
   model        the module that owns the parameters (a copy unless inplace=True)
   signature    arguments of forward (see edgeqat.graph.arguments.Signature)
-  out_spec     pytree spec of the result
+  out_spec     edgeqat.graph.arguments.Structure: nesting of the result
   constants    tensors that forward uses but does not register: the graph reads '_constants.<key>'
   input_names  one name per placeholder;  output_names  tensor name of every output leaf
 
@@ -48,7 +48,7 @@ class Captured:
     graph: fx.Graph
     model: nn.Module
     signature: arguments.Signature
-    out_spec: pytree.TreeSpec
+    out_spec: arguments.Structure
     constants: dict[str, torch.Tensor]
     input_names: tuple[str, ...]
     output_names: tuple[str | None, ...]
@@ -159,7 +159,7 @@ def _finish(
         graph=graph,
         model=model,
         signature=signature.with_shapes(shapes),
-        out_spec=out_spec,
+        out_spec=arguments.Structure(pytree.tree_unflatten(range(out_spec.num_leaves), out_spec)),
         constants=kept,
         input_names=signature.tensor_names,
         output_names=tuple(

@@ -13,13 +13,13 @@ from torch import fx
 from torch.utils import _pytree as pytree
 
 from edgeqat.graph import arguments
-from edgeqat.graph.arguments import Leaf, Signature
+from edgeqat.graph.arguments import Leaf, Signature, Structure
 
 _serial = itertools.count()
 
 
 def compile_forward(
-    graph: fx.Graph, signature: Signature, out_spec: pytree.TreeSpec
+    graph: fx.Graph, signature: Signature, out_spec: Structure
 ) -> Callable[..., Any]:
     """A function forward(self, <the model's own arguments>) that runs `graph`.
 
@@ -36,10 +36,10 @@ def compile_forward(
     return forward
 
 
-def _wrapper(signature: Signature, out_spec: pytree.TreeSpec, scope: dict[str, Any]) -> str:
+def _wrapper(signature: Signature, out_spec: Structure, scope: dict[str, Any]) -> str:
     scope.update(_Tensor=torch.Tensor, _check=arguments.check, _check_absent=arguments.check_absent)
     scope.update(_flatten=pytree.tree_flatten, _unflatten=pytree.tree_unflatten)
-    scope.update(_in_spec=signature.spec, _out_spec=out_spec, _check_spec=_check_spec)
+    scope.update(_in_spec=signature.spec, _out_spec=out_spec.spec, _check_spec=_check_spec)
     lines = [f"def forward({_header(signature, scope)}):"]
     for name, kind, has_default, default in signature.parameters:
         if name in signature.bound:
@@ -69,7 +69,7 @@ def _wrapper(signature: Signature, out_spec: pytree.TreeSpec, scope: dict[str, A
         lines.append(f"    if {_mismatch(leaf, index, value)}: _check(_leaf_{index}, {value})")
     inputs = [v for leaf, v in zip(leaves, values, strict=True) if leaf.tensor]
     lines.append(f"    _results = run_graph({', '.join(['self', *inputs])})")
-    single = out_spec.is_leaf()
+    single = out_spec.spec.is_leaf()
     lines.append(
         "    return _results[0]" if single else "    return _unflatten(_results, _out_spec)"
     )

@@ -7,10 +7,9 @@ import types
 from typing import Any
 
 from torch import Tensor, fx, nn
-from torch.utils import _pytree as pytree
 
 from edgeqat.graph import codegen, serialize
-from edgeqat.graph.arguments import Signature
+from edgeqat.graph.arguments import Signature, Structure
 from edgeqat.graph.model import QuantizedModel
 
 
@@ -32,7 +31,7 @@ class ConvertedModel(nn.Module):
         graph: fx.Graph,
         constants: dict[str, Tensor],
         signature: Signature,
-        out_spec: pytree.TreeSpec,
+        out_spec: Structure,
         plan: Any,
     ) -> None:
         super().__init__()

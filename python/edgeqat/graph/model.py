@@ -10,11 +10,9 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils import _pytree as pytree
 
 from edgeqat.graph import codegen, serialize
 from edgeqat.graph.capture import CONSTANTS, Captured
-from edgeqat.graph.tracing import register_dataclasses
 
 _TABLES = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
 _STATE_HOOKS = (
@@ -23,7 +21,7 @@ _STATE_HOOKS = (
     "_load_state_dict_pre_hooks",
     "_load_state_dict_post_hooks",
 )
-_RUNTIME = ("forward", "_graph", "_out_spec")
+_RUNTIME = ("forward", "_graph")
 
 
 class QuantizedModel(nn.Module):
@@ -146,19 +144,11 @@ class QuantizedModel(nn.Module):
             {k: v for k, v in self._delegate.__dict__.items() if k != "forward"}
         )
         state = {k: v for k, v in self.__dict__.items() if k not in _RUNTIME}
-        count = self._out_spec.num_leaves
-        return state | {
-            "_delegate": delegate,
-            "_graph_data": serialize.to_data(self.graph),
-            "_out_template": pytree.tree_unflatten(range(count), self._out_spec),
-        }
+        return state | {"_delegate": delegate, "_graph_data": serialize.to_data(self.graph)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         graph = serialize.from_data(state.pop("_graph_data"))
-        template = state.pop("_out_template")
-        register_dataclasses(template)
-        self.__dict__["_out_spec"] = pytree.tree_structure(template)
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.__dict__["_graph"] = graph
         for name in _TABLES + _STATE_HOOKS:

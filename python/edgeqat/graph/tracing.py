@@ -16,7 +16,6 @@ from typing import Any
 import torch
 from torch import nn
 from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
-from torch.utils import _pytree as pytree
 
 from edgeqat.graph import sizes
 from edgeqat.graph.errors import CaptureError
@@ -58,14 +57,6 @@ def trace(model: nn.Module, choices: list[sizes.Variant], opaque: set[str]) -> P
         return fixed
     assert failure is not None
     raise failure
-
-
-def register_dataclasses(tree: Any) -> bool:
-    """Makes dataclasses in `tree` known to torch as containers; True when there was a new one."""
-    new = {type(leaf) for leaf in pytree.tree_leaves(tree) if dataclasses.is_dataclass(leaf)}
-    for kind in new:
-        torch.export.register_dataclass(kind)
-    return bool(new)
 
 
 def _export(
