@@ -9,16 +9,18 @@ import pytest
 import torch
 
 from edgeqat import functional
+from edgeqat.ops import _reference as reference
 from edgeqat.testing import (
     LAYOUTS,
     RANGES,
     SHAPES,
     SPECIAL_VALUES,
+    QParams,
     assert_bit_equal,
     qparams,
     values,
 )
-from op_cases import DTYPES, GRANULARITIES, Case, grid, reference_fake_quantize
+from op_cases import DTYPES, GRANULARITIES, Case, array, grid, reference_fake_quantize, tensor
 
 SIZES = pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.full)])
 
@@ -58,16 +60,14 @@ def test_special_values_and_ties(scale: float, qmin: int, qmax: int) -> None:
     )
     x = torch.cat([edges * scale, torch.tensor(SPECIAL_VALUES)])
     for zero_point in (qmin, 0 if qmin < 0 else qmax // 2, qmax):
-        q = qparams((1,), "tensor", 0)
         parameters = (
             torch.tensor([scale]),
             torch.tensor([zero_point], dtype=torch.int32),
             qmin,
             qmax,
         )
-        case = Case(
-            f"{scale} {zero_point} {qmin}..{qmax}", x, type(q)(*parameters, None, None), None
-        )
+        label = f"{scale} {zero_point} {qmin}..{qmax}"
+        case = Case(label, x, QParams(*parameters, None, None), None)
         y = functional.fake_quantize(x, *parameters)
         assert_bit_equal(y, reference_fake_quantize(case)[0], case.label)
 
@@ -235,3 +235,28 @@ def test_the_grid_is_large() -> None:
     assert len(LAYOUTS) >= 7
     points = sum(1 for _ in grid("tensor", torch.float32, full=True))
     assert points * (9 + 9 + 9 + 9 + 3 + 18 + 6 + 12) >= 25_000
+
+
+@pytest.mark.parametrize("inner", [1, 2, 3, 7, 63, 64, 65, 170, 171, 255, 256, 257, 511, 512, 513])
+@pytest.mark.parametrize("channels", [1, 2, 3, 5])
+def test_channels_that_end_around_a_block(channels: int, inner: int) -> None:
+    # the kernels work on blocks of 512 elements: a channel may end one element before a block does
+    for outer in (1, 2, 3):
+        x = values((outer, channels, inner), torch.float32, 0.1, seed=inner)
+        generator = torch.Generator().manual_seed(inner)
+        scale = torch.rand(channels, generator=generator) + 0.05
+        zero_point = torch.randint(-8, 8, (channels,), generator=generator, dtype=torch.int32)
+        case = Case(f"outer {outer}", x, QParams(scale, zero_point, -8, 7, 1, None), None)
+        y, bits = functional.fake_quantize_train(x, scale, zero_point, -8, 7, axis=1)
+        expected, in_range = reference_fake_quantize(case)
+        assert_bit_equal(y, expected, case.label)
+        assert_bit_equal(bits, tensor(reference.pack_mask(array(in_range))), case.label)
+        codes = functional.quantize(x, scale, zero_point, -8, 7, axis=1)
+        wanted = reference.quantize(array(x), scale, zero_point, -8, 7, axis=1)
+        assert_bit_equal(codes, tensor(wanted), case.label)
+        low, high = torch.full((channels,), torch.inf), torch.full((channels,), -torch.inf)
+        count = torch.zeros(2, dtype=torch.int64)
+        functional.observe_minmax_(x, low, high, count, axis=1)
+        expected_low, expected_high, _ = reference.observe_minmax([array(x)], None, 1)
+        assert_bit_equal(low, tensor(expected_low), case.label)
+        assert_bit_equal(high, tensor(expected_high), case.label)
