@@ -51,9 +51,9 @@ inline std::vector<std::int64_t> Sizes() {
 
 // Values on, beside and between the ties of a grid with `scale`, and what no grid holds.
 inline std::vector<float> HardValues(std::int64_t n, float scale, unsigned seed) {
-  constexpr float kInf = std::numeric_limits<float>::infinity();
-  const std::vector<float> special = {0.0f,  -0.0f,  kInf,   -kInf,   std::nanf(""),
-                                      3e38f, -3e38f, 1e-45f, -1e-45f, 1.17549435e-38f};
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const std::vector<float> special = {0.0f,  -0.0f,  kInfinity, -kInfinity, std::nanf(""),
+                                      3e38f, -3e38f, 1e-45f,    -1e-45f,    1.17549435e-38f};
   std::mt19937 random(seed);
   std::vector<float> values(static_cast<std::size_t>(n));
   for (float& v : values) {
@@ -63,10 +63,10 @@ inline std::vector<float> HardValues(std::int64_t n, float scale, unsigned seed)
         v = tie;
         break;
       case 1:
-        v = std::nextafter(tie, kInf);
+        v = std::nextafter(tie, kInfinity);
         break;
       case 2:
-        v = std::nextafter(tie, -kInf);
+        v = std::nextafter(tie, -kInfinity);
         break;
       case 3:
         v = special[random() % special.size()];

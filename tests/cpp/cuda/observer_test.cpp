@@ -11,12 +11,12 @@
 namespace edgeqat::cuda {
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct State {
   explicit State(const QuantLayout& layout)
-      : min(static_cast<std::size_t>(layout.num_scales()), kInf),
-        max(static_cast<std::size_t>(layout.num_scales()), -kInf) {}
+      : min(static_cast<std::size_t>(layout.num_scales()), kInfinity),
+        max(static_cast<std::size_t>(layout.num_scales()), -kInfinity) {}
   std::vector<float> min;
   std::vector<float> max;
   std::vector<std::int64_t> count = {0, 0};
@@ -125,8 +125,8 @@ TYPED_TEST(ObserveCuda, ABatchWithoutFiniteValuesKeepsTheState) {
   State state(layout);
   const Buffer<TypeParam> bad(As<TypeParam>(std::vector<float>(5, std::nanf(""))));
   this->ObserveOnDevice(layout, bad.data(), 0.1f, state);
-  EXPECT_EQ(state.min[0], kInf);
-  EXPECT_EQ(state.max[0], -kInf);
+  EXPECT_EQ(state.min[0], kInfinity);
+  EXPECT_EQ(state.max[0], -kInfinity);
   EXPECT_EQ(state.count, (std::vector<std::int64_t>{1, 5}));
   const Buffer<TypeParam> good(As<TypeParam>({1.0f, -2.0f, 0.5f, 0.0f, 1.5f}));
   this->ObserveOnDevice(layout, good.data(), 0.1f, state);

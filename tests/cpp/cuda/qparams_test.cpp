@@ -11,7 +11,7 @@
 namespace edgeqat::cuda {
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct Range {
   float min;
@@ -19,10 +19,11 @@ struct Range {
 };
 
 std::vector<Range> Ranges() {
-  std::vector<Range> ranges = {
-      {0.0f, 0.0f},    {-0.0f, 0.0f},   {kInf, -kInf},     {1.0f, 1.0f},      {-1.0f, -1.0f},
-      {-3e38f, 3e38f}, {0.0f, 3.4e38f}, {-1e-45f, 1e-45f}, {-1e-37f, 1e-37f}, {-3e-36f, 3e-36f},
-      {-1.0f, 254.0f}, {-0.5f, 254.5f}, {2.0f, 5.0f},      {-5.0f, -2.0f},    {-1.0f, 3.0f}};
+  std::vector<Range> ranges = {{0.0f, 0.0f},      {-0.0f, 0.0f},     {kInfinity, -kInfinity},
+                               {1.0f, 1.0f},      {-1.0f, -1.0f},    {-3e38f, 3e38f},
+                               {0.0f, 3.4e38f},   {-1e-45f, 1e-45f}, {-1e-37f, 1e-37f},
+                               {-3e-36f, 3e-36f}, {-1.0f, 254.0f},   {-0.5f, 254.5f},
+                               {2.0f, 5.0f},      {-5.0f, -2.0f},    {-1.0f, 3.0f}};
   std::mt19937 random(5);
   std::normal_distribution<float> normal;
   for (int i = 0; i < 20000; ++i) {
@@ -69,8 +70,9 @@ TEST(ChooseQParamsCuda, EqualsTheCore) {
 
 TEST(ChooseQParamsCuda, AnInvalidRangeIsNotMistakenForAGoodOne) {
   const float nan = std::nanf("");
-  for (const Range& range : {Range{nan, 1.0f}, Range{0.0f, nan}, Range{nan, nan}, Range{2.0f, 1.0f},
-                             Range{-kInf, 1.0f}, Range{0.0f, kInf}, Range{-kInf, kInf}}) {
+  for (const Range& range :
+       {Range{nan, 1.0f}, Range{0.0f, nan}, Range{nan, nan}, Range{2.0f, 1.0f},
+        Range{-kInfinity, 1.0f}, Range{0.0f, kInfinity}, Range{-kInfinity, kInfinity}}) {
     for (const bool symmetric : {false, true}) {
       EXPECT_TRUE(std::isnan(ChooseQParamsRule(range.min, range.max, -128, 127, symmetric).scale));
     }
