@@ -20,5 +20,6 @@ add_library(edgeqat::torch_stable ALIAS edgeqat_torch_stable)
 target_include_directories(edgeqat_torch_stable SYSTEM INTERFACE ${EDGEQAT_TORCH_ROOT}/include)
 target_compile_definitions(edgeqat_torch_stable INTERFACE TORCH_TARGET_VERSION=0x020a000000000000)
 # torch loads its libraries RTLD_LOCAL: without DT_NEEDED on libtorch_cpu the shim symbols stay undefined at load time.
-target_link_options(edgeqat_torch_stable INTERFACE LINKER:--no-as-needed)
-target_link_libraries(edgeqat_torch_stable INTERFACE ${EDGEQAT_TORCH_ROOT}/lib/libtorch_cpu.so)
+target_link_libraries(
+  edgeqat_torch_stable
+  INTERFACE "-Wl,--push-state,--no-as-needed,${EDGEQAT_TORCH_ROOT}/lib/libtorch_cpu.so,--pop-state")
