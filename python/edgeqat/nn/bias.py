@@ -18,26 +18,28 @@ class BiasRounder(nn.Module):
     value that it moves over a rounding edge moves others: without this module 37 % of the logits of ResNet-20 differ by one
     code from the deployed network, with it 4 %. While training the module does nothing.
 
-    Args:
-        axis: the channel axis of the output (1 for convolutions, -1 for linear layers).
-        eps: of the BatchNorm.
+    It has no state: one serves all layers of a model.
+
+    Args of forward: the layer's output, its channel axis (1 for convolutions, -1 for linear layers), eps of the BatchNorm,
+    the scales of input and weight, the bias and the BatchNorm's parameters and statistics (None where absent).
 
     Shape: y -> the same; input_scale [1]; weight_scale [1] or [C]; the others [C] or None.
 
     Example:
-        >>> rounder = BiasRounder(axis=-1).eval()
-        >>> rounder(torch.tensor([[0.3]]), torch.tensor([0.5]), torch.tensor([0.5]), torch.tensor([0.3]))
+        >>> rounder = BiasRounder().eval()
+        >>> rounder(torch.tensor([[0.3]]), -1, 0.0, torch.tensor([0.5]), torch.tensor([0.5]), torch.tensor([0.3]))
         tensor([[0.2500]])
     """
 
-    def __init__(self, axis: int, eps: float = 0.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.axis, self.eps = axis, eps
         self.enabled = True
 
     def forward(
         self,
         y: Tensor,
+        axis: int,
+        eps: float,
         input_scale: Tensor,
         weight_scale: Tensor,
         bias: Tensor | None,
@@ -51,7 +53,7 @@ class BiasRounder(nn.Module):
         scale = weight_scale.double()
         offset = torch.zeros_like(scale) if bias is None else bias.double()
         if mean is not None and variance is not None:
-            factor = 1.0 / torch.sqrt(variance.double() + self.eps)
+            factor = 1.0 / torch.sqrt(variance.double() + eps)
             factor = factor if gamma is None else factor * gamma.double()
             shift = -mean.double() * factor
             offset = offset * factor + (shift if beta is None else shift + beta.double())
@@ -62,8 +64,8 @@ class BiasRounder(nn.Module):
         fits = (codes.abs() <= INT32_MAX).all()  # else convert leaves the bias of this layer float
         change = torch.where(fits, codes * step - offset, 0.0).to(y.dtype)
         shape = [1] * y.dim()
-        shape[self.axis] = -1
+        shape[axis] = -1
         return y + change.reshape(shape)
 
     def __repr__(self) -> str:
-        return f"BiasRounder(axis={self.axis})"
+        return "BiasRounder()"

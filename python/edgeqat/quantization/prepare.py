@@ -17,6 +17,7 @@ from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
 from edgeqat.quantization.recipe import Recipe
 
 QUANTIZERS = "quantizers"
+BIAS_ROUNDER = "_bias_rounder"  # no layer of a model is called so
 
 
 def _attach(root: nn.Module, path: str, module: nn.Module) -> None:
@@ -153,15 +154,17 @@ class _Preparer:
             return
         last = node if norm is None or batch_norm is None else batch_norm
         users = list(last.users)
-        path = f"{node.meta.get('tensor_name', node.name)}.bias"
         axis = -1 if operator == "linear" and norm is None else 1
-        _attach(self.quantizers, path, BiasRounder(axis, norm.eps if norm else 0.0))
+        if BIAS_ROUNDER not in self.quantizers._modules:
+            self.quantizers.add_module(BIAS_ROUNDER, BiasRounder())
         names = [norm.gamma, norm.beta, norm.mean, norm.variance] if norm else []
         with self.graph.inserting_after(last):
-            rounded = self.graph.call_module(f"{QUANTIZERS}.{path}")
+            rounded = self.graph.call_module(f"{QUANTIZERS}.{BIAS_ROUNDER}")
         with self.graph.inserting_before(rounded):
             rounded.args = (
                 last,
+                axis,
+                norm.eps if norm else 0.0,
                 self.graph.get_attr(f"{source.target}.scale"),
                 self.graph.get_attr(f"{weight.target}.scale"),
                 bias,
