@@ -98,7 +98,7 @@ def to_onnx(
     _check_choice("weight_container", weight_container, ("packed", "int8"))
     _check_choice("activation_type", activation_type, ("uint8", "int8"))
     _check_choice("bias", bias, ("auto", "float"))
-    from edgeqat.export import onnx_finish, onnx_linear, onnx_trace, onnx_weights
+    from edgeqat.export import onnx_clip, onnx_finish, onnx_linear, onnx_trace, onnx_weights
     from edgeqat.export.onnx_qdq import Rewriter
 
     graph_module = onnx_weights.graph_module(converted)
@@ -117,6 +117,7 @@ def to_onnx(
         opset=opset or lowest.opset,
         optimize=optimize,
     )
+    onnx_clip.drop_redundant_limits(traced.model)
     onnx_linear.fold_weight_transposes(traced.model, traced.names)
     bits = {weight.name: weight.bits for weight in weights}
     bits |= {f"{name}.transposed": width for name, width in bits.items()}

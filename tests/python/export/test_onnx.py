@@ -125,6 +125,7 @@ def test_layer_equals_integer_arithmetic(op: str, weight_bits: int, activation_b
         ("conv", "int8"),
         ("conv", "w4a4"),
         ("depthwise", "int8"),
+        ("depthwise", "w4a4"),
         pytest.param("resnet20", "int8", marks=pytest.mark.full),
         pytest.param("resnet20", "w4a4", marks=pytest.mark.full),
     ],
