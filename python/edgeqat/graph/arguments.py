@@ -54,12 +54,14 @@ class Signature:
 
     parameters: (name, kind, has default, default) in order. bound: the names that the example gave.
     leaves: the flattened values of `bound`. template: {name: value} with leaf numbers for leaves.
+    guards: expressions over the arguments' sizes that must be true, see edgeqat.graph.guards.
     """
 
     parameters: tuple[tuple[str, str, bool, Any], ...]
     bound: tuple[str, ...]
     leaves: tuple[Leaf, ...]
     template: dict[str, Any]
+    guards: tuple[str, ...] = ()
 
     @property
     def spec(self) -> pytree.TreeSpec:

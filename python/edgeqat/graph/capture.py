@@ -23,14 +23,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.utils import _pytree as pytree
 
-from edgeqat.graph import arguments, cleanup, modes, naming, sizes
+from edgeqat.graph import arguments, cleanup, guards, modes, naming, sizes
 from edgeqat.graph.attention import expand_attention
 from edgeqat.graph.errors import CaptureError
 from edgeqat.graph.folding import fold_constants
@@ -93,6 +93,7 @@ def capture(
     opaque = modes.unlike(train.graph, evaluation.graph, owner.get_submodule)
     if opaque:
         train, evaluation = trace(owner, choices, opaque)
+    signature = replace(signature, guards=guards.conditions((train, evaluation), signature))
     gm = train.module()
     graph, constants = gm.graph, dict(train.constants)
     cleanup.prepare(graph, gm)

@@ -12,7 +12,7 @@ import torch
 from torch import fx
 from torch.utils import _pytree as pytree
 
-from edgeqat.graph import arguments
+from edgeqat.graph import arguments, guards
 from edgeqat.graph.arguments import Leaf, Signature, Structure
 
 _serial = itertools.count()
@@ -38,6 +38,7 @@ def compile_forward(
 
 def _wrapper(signature: Signature, out_spec: Structure, scope: dict[str, Any]) -> str:
     scope.update(_Tensor=torch.Tensor, _check=arguments.check, _check_absent=arguments.check_absent)
+    scope.update(_violated=guards.violated)
     scope.update(_flatten=pytree.tree_flatten, _unflatten=pytree.tree_unflatten)
     scope.update(_in_spec=signature.spec, _out_spec=out_spec.spec, _check_spec=_check_spec)
     lines = [f"def forward({_header(signature, scope)}):"]
@@ -67,6 +68,8 @@ def _wrapper(signature: Signature, out_spec: Structure, scope: dict[str, Any]) -
     for index, (leaf, value) in enumerate(zip(leaves, values, strict=True)):
         scope[f"_leaf_{index}"] = leaf
         lines.append(f"    if {_mismatch(leaf, index, value)}: _check(_leaf_{index}, {value})")
+    for guard in signature.guards:
+        lines.append(f"    if not ({guard}): _violated({guard!r})")
     inputs = [v for leaf, v in zip(leaves, values, strict=True) if leaf.tensor]
     lines.append(f"    _results = run_graph({', '.join(['self', *inputs])})")
     single = out_spec.spec.is_leaf()

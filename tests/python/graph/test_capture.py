@@ -425,3 +425,22 @@ def test_writes_into_slices_and_gradients_through_them() -> None:
         step(model, x, training=True), step(student, x, training=True), strict=True
     ):
         torch.testing.assert_close(have, want, rtol=1e-6, atol=1e-6)
+
+
+class SizeBranch(nn.Module):
+    def forward(self, x: Tensor, **more: Tensor) -> Tensor:
+        y = x * 2 if x.shape[0] > 4 else x.flip(0)
+        return y + more["bias"]
+
+
+def test_a_branch_on_a_size_holds_only_for_its_side() -> None:
+    example = torch.randn(1, 4)
+    captured = capture(SizeBranch(), example, example_kwargs={"bias": example})
+    student = copy.deepcopy(QuantizedModel(captured))
+    for size in (1, 2, 4):
+        x, bias = torch.randn(size, 4), torch.randn(size, 4)
+        assert torch.equal(student(x, bias=bias), SizeBranch()(x, bias=bias))
+    with pytest.raises(ValueError, match=r"captured for inputs with x\.size\(\)\[0\] <= 4"):
+        student(torch.randn(5, 4), bias=torch.randn(5, 4))
+    with pytest.raises(ValueError, match=r"x\.size\(\)\[0\] == more\['bias'\]\.size\(\)\[0\]"):
+        student(torch.randn(3, 4), bias=torch.randn(1, 4))
