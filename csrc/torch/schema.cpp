@@ -12,8 +12,8 @@
 STABLE_TORCH_LIBRARY(edgeqat, m) {
   // Running minimum and maximum of the finite values; min_val, max_val float32 [1] or
   // [x.size(axis)], starting at +inf, -inf; count int64 [2] += {1, number of non-finite values}.
-  // averaging=c: the first batch sets the state, then state += c * (batch - state). An empty x changes
-  // nothing, and neither does a channel without finite values its own state.
+  // averaging=c: the first batch sets the state, then state += c * (batch - state). An empty x
+  // changes nothing, and neither does a channel without finite values its own state.
   m.def(
       "observe_minmax_(Tensor x, Tensor(a!) min_val, Tensor(b!) max_val, Tensor(c!) count, "
       "float? averaging=None, int? axis=None) -> ()");
