@@ -7,8 +7,10 @@ source tree (`cmake --preset cuda`), or at EDGEQAT_CUDA_LIBRARY.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import struct
 import subprocess
@@ -105,6 +107,27 @@ def test_every_kernel_file_has_code_for_every_architecture(library: Path) -> Non
     if len(per_file) > 1:  # the release list; a quick check has one architecture
         assert sorted(per_file) == [75, 80, 86, 89, 90]
         assert [arch for kind, arch in entries if kind == PTX] == [90] * files
+
+
+def test_ptx_rounds_each_operation_once(library: Path, tmp_path: Path) -> None:
+    """The build's own compiler commands give no contraction, flushing or approximate division."""
+    commands = library.parents[2] / "compile_commands.json"
+    if not commands.exists():
+        pytest.skip(f"{commands} does not exist: the library is not in its build folder")
+    entries = [e for e in json.loads(commands.read_text()) if e["file"].endswith(".cu")]
+    entries = [e for e in entries if "edgeqat_cuda_kernels" in e["command"]]  # not the emulation
+    assert entries
+    for entry in entries:
+        words = [w for w in shlex.split(entry["command"]) if not w.startswith("--generate-code")]
+        words = words[: words.index("-o")]
+        words.remove("-c")
+        ptx = tmp_path / "kernel.ptx"
+        words += ["-arch=compute_75", "-ptx", "-o", str(ptx)]
+        subprocess.run(words, check=True, cwd=entry["directory"], capture_output=True)
+        code = ptx.read_text()
+        assert "\tst.global" in code
+        for forbidden in ("fma.rn.f", ".ftz", "div.approx", "div.full", "rcp.approx"):
+            assert forbidden not in code, f"{entry['file']}: {forbidden}"
 
 
 REGISTERED = """
