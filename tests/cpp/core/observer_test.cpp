@@ -9,11 +9,11 @@
 namespace edgeqat {
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 struct State {
-  float low = kInf;
-  float high = -kInf;
+  float low = kInfinity;
+  float high = -kInfinity;
   void Update(float batch_low, float batch_high, float averaging) {
     UpdateMinmax(&batch_low, &batch_high, 1, averaging, &low, &high);
   }
@@ -38,10 +38,10 @@ TEST(UpdateMinmax, FirstBatchSetsTheAverage) {
 
 TEST(UpdateMinmax, SkipsAChannelWithoutFiniteValues) {
   State state;
-  state.Update(kInf, -kInf, 0.5F);
-  EXPECT_EQ(state.low, kInf);
+  state.Update(kInfinity, -kInfinity, 0.5F);
+  EXPECT_EQ(state.low, kInfinity);
   state.Update(1.0F, 2.0F, 0.5F);
-  state.Update(kInf, -kInf, 0.5F);
+  state.Update(kInfinity, -kInfinity, 0.5F);
   EXPECT_EQ(state.low, 1.0F);
   EXPECT_EQ(state.high, 2.0F);
 }

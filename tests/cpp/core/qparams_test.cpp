@@ -13,7 +13,7 @@
 namespace edgeqat {
 namespace {
 
-constexpr float kInf = std::numeric_limits<float>::infinity();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 TEST(QParams, SymmetricDividesByHalfTheLevels) {
   EXPECT_EQ(ChooseQParams(-1.0F, 0.5F, -127, 127, true), (QParams{1.0F / 127.0F, 0}));
@@ -39,7 +39,7 @@ TEST(QParams, AffineZeroPointRoundsHalfToEven) {
 TEST(QParams, DeadChannelsGetAValidScale) {
   for (const bool symmetric : {false, true}) {
     EXPECT_EQ(ChooseQParams(0.0F, 0.0F, -128, 127, symmetric), (QParams{1.0F, 0}));
-    EXPECT_EQ(ChooseQParams(kInf, -kInf, -128, 127, symmetric), (QParams{1.0F, 0}));
+    EXPECT_EQ(ChooseQParams(kInfinity, -kInfinity, -128, 127, symmetric), (QParams{1.0F, 0}));
     EXPECT_EQ(ChooseQParams(-1e-40F, 1e-40F, -128, 127, symmetric), (QParams{1.0F, 0}));
   }
   EXPECT_EQ(ChooseQParams(0.0F, 0.0F, 0, 255, false), (QParams{1.0F, 0}));
@@ -73,8 +73,8 @@ TEST(QParams, ZeroPointIsAlwaysACode) {
 
 TEST(QParams, RefusesWhatHasNoMeaning) {
   EXPECT_THROW((void)ChooseQParams(std::nanf(""), 1.0F, -128, 127, true), Error);
-  EXPECT_THROW((void)ChooseQParams(0.0F, kInf, -128, 127, false), Error);
-  EXPECT_THROW((void)ChooseQParams(-kInf, 0.0F, -128, 127, false), Error);
+  EXPECT_THROW((void)ChooseQParams(0.0F, kInfinity, -128, 127, false), Error);
+  EXPECT_THROW((void)ChooseQParams(-kInfinity, 0.0F, -128, 127, false), Error);
   EXPECT_THROW((void)ChooseQParams(2.0F, 1.0F, -128, 127, false), Error);
   EXPECT_THROW((void)ChooseQParams(0.0F, 1.0F, 127, 127, false), Error);
   EXPECT_THROW((void)ChooseQParams(0.0F, 1.0F, -129, 127, false), Error);
