@@ -15,6 +15,7 @@ from edgeqat.graph.sizes import plain_size
 aten = torch.ops.aten
 
 _CHECKS = ("_assert", "sym_constrain_range", "_check")
+_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _COPIES = (
     aten.clone.default,
     aten.contiguous.default,
@@ -51,6 +52,7 @@ def tidy(graph: fx.Graph, model: nn.Module) -> None:
         if not node.users and node.op not in ("placeholder", "output") and not _writes_state(node):
             graph.erase_node(node)
     _follow_device(graph)
+    _follow_dtype(graph)
 
 
 def shape_and_dtype(value: Any) -> tuple[tuple[int, ...] | None, torch.dtype | None]:
@@ -149,11 +151,25 @@ def _follow_device(graph: fx.Graph) -> None:
     captured = anchor.meta["val"].device
     device: fx.Node | None = None
     for node in list(graph.nodes):
-        if node.op == "call_function" and node.kwargs.get("device") == captured:
-            if device is None:
-                with graph.inserting_after(inputs[-1]):
-                    device = graph.call_function(getattr, (anchor, "device"))
-            node.update_kwarg("device", device)
+        if node.op != "call_function" or captured not in (*node.args, *node.kwargs.values()):
+            continue
+        if device is None:
+            with graph.inserting_after(inputs[-1]):
+                device = graph.call_function(getattr, (anchor, "device"))
+        node.args = tuple(device if a == captured else a for a in node.args)
+        node.kwargs = {k: device if v == captured else v for k, v in node.kwargs.items()}
+
+
+def _follow_dtype(graph: fx.Graph) -> None:
+    """The zero state of a recurrent layer has the dtype of its input, also after `.half()`."""
+    for node in list(graph.nodes):
+        if node.op != "call_function" or naming.raw_name(node) not in _RECURRENT:
+            continue
+        for state in node.all_input_nodes:
+            if state.target is aten.zeros.default and len(state.users) == 1:
+                with graph.inserting_before(state):
+                    dtype = graph.call_function(getattr, (node.args[0], "dtype"))
+                state.update_kwarg("dtype", dtype)
 
 
 def _writes_state(node: fx.Node) -> bool:

@@ -10,6 +10,9 @@ from torch import nn
 
 from edgeqat.graph import naming
 
+_DATA_DEPENDENT = ("data-dependent", "data dependent", "datadependent", ".numpy()", "faketensor")
+_DYNAMIC_SHAPES = ("constraint", "dynamic_shapes", "specialized")
+
 
 def explain(model: nn.Module, error: BaseException) -> str:
     """The message of the CaptureError for `error`, raised while `model` was being captured."""
@@ -26,9 +29,19 @@ def explain(model: nn.Module, error: BaseException) -> str:
     return (
         f"the model cannot be captured as one graph at {place}\n"
         f"  torch: {_reason(error)}\n"
-        "  next step: rewrite this line without Python control flow on tensor values (torch.where, masks), or use "
-        "mode='module'"
+        f"  next step: {_next_step(error)}, or use mode='module'"
     )
+
+
+def _next_step(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {error}".lower()
+    if any(sign in text for sign in _DATA_DEPENDENT):
+        return "rewrite this line without Python control flow on tensor values (torch.where, masks)"
+    if any(sign in text for sign in _DYNAMIC_SHAPES):
+        return "leave the sizes that the model fixes out of dynamic_shapes"
+    if "not a known type" in text:
+        return "return tensors, tuples, dicts or dataclasses (torch.export.register_dataclass)"
+    return "check that model(*example_inputs) runs; if it does, torch.export cannot trace this line"
 
 
 def _reason(error: BaseException) -> str:

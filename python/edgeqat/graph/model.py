@@ -30,6 +30,9 @@ class QuantizedModel(nn.Module):
     Attributes, methods and the signature of forward are the captured model's; calling the model from one
     of its own methods runs the graph. Pickles and deep-copies as plain data and state.
 
+    Layers inside are not called, except BatchNorm, dropout and quantizers: register hooks on the whole
+    model or ask for graph outputs, and use torch.nn.utils.parametrize (not hook-based pruning) on layers.
+
     Args:
         captured: result of `capture`; its model becomes part of this object.
         graph: a graph to run instead of `captured.graph`, with the same inputs and outputs.

@@ -255,7 +255,18 @@ def test_a_value_branch_is_refused_with_its_line() -> None:
         capture(models.ValueBranchNet(), torch.randn(2, 4))
 
 
+class FixedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.view(2, 4).flatten()
+
+
 def test_wrong_example_inputs_are_refused() -> None:
+    with pytest.raises(
+        CaptureError, match=r"(?s)models\.py:\d+.*check that model\(\*example_inputs\) runs"
+    ):
+        capture(models.ConvNet(), torch.randn(1, 5, 8, 8))
+    with pytest.raises(CaptureError, match=r"leave the sizes that the model fixes out of dynamic"):
+        capture(FixedBatch(), torch.randn(2, 4), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
     with pytest.raises(TypeError, match=r"do not fit ConvNet\.forward"):
         capture(models.ConvNet(), {"image": torch.randn(1, 3, 8, 8)})
     with pytest.raises(TypeError, match=r"must be an nn\.Module, found function"):

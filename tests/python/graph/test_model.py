@@ -53,8 +53,9 @@ def test_copies_pickles_and_files(name: str, tmp_path: Path) -> None:
     file.seek(0)
     state = torch.load(file, weights_only=True)
     safetensors.torch.save_file(student.state_dict(), tmp_path / "a.safetensors")
+    fresh = QuantizedModel(capture(case.model(5), case.inputs(1))).eval()
     for loaded in (state, safetensors.torch.load_file(tmp_path / "a.safetensors")):
-        other = QuantizedModel(capture(case.model(5), case.inputs(1))).eval()
+        other = copy.deepcopy(fresh)
         assert not equal(other(x), expected)
         other.load_state_dict(loaded)
         assert equal(other(x), expected)
@@ -221,6 +222,19 @@ def test_half_precision_and_assignment_reach_the_graph() -> None:
     assert student(torch.randn(2, 3, 8, 8)).shape == (2, 7)
     student.load_state_dict({k: v.clone() for k, v in student.state_dict().items()}, assign=True)
     assert student(torch.randn(2, 3, 8, 8)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("name", ["lstm", "tiny_lm"])
+def test_other_dtypes_and_devices(name: str) -> None:
+    case, student = prepared(name)
+    x = case.inputs(2)
+    y = student.double()(x if case.integers else x.double())
+    assert y.dtype == torch.float64
+    torch.testing.assert_close(
+        y, case.model().eval().double()(x if case.integers else x.double()), rtol=1e-9, atol=1e-11
+    )
+    if name == "tiny_lm":  # torch has no meta kernel for lstm with real weights
+        assert student.to("meta")(x.to("meta")).device.type == "meta"
 
 
 def test_graph_data_is_json_and_names_only_known_operators() -> None:
