@@ -148,6 +148,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(
+        1
+    )  # layers this small lose more to waiting for a second core than they win
 
     results = [{**row, "seed": options.seed} for row in rows(options.out, options.seed)]
     comparison.print_table(results)
