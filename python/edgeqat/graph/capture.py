@@ -79,8 +79,9 @@ def capture(
 
     Example:
         >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
-        >>> [n.meta["tensor_name"] for n in capture(model, torch.ones(1, 4)).graph.nodes][2:5]
-        ['x', '0', '1']
+        >>> captured = capture(model, torch.ones(1, 4))
+        >>> captured.input_names, captured.output_names
+        (('input',), ('1',))
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"capture: model must be an nn.Module, found {type(model).__name__}")
