@@ -9,11 +9,12 @@ Example:
 
 from __future__ import annotations
 
-from edgeqat import _C, _loader
+from edgeqat import _loader
 
 _loader.load()
 
-from edgeqat import functional, nn, ops  # noqa: E402
+from edgeqat import _C, functional, nn, ops  # noqa: E402
+from edgeqat._loader import get_include  # noqa: E402
 from edgeqat.checkpoint.model import load, save  # noqa: E402
 from edgeqat.export import export  # noqa: E402
 from edgeqat.graph import CaptureError, QuantizedModel  # noqa: E402
@@ -29,6 +30,7 @@ from edgeqat.verification import verify  # noqa: E402
 
 __version__: str = _C.version()
 FormatError = _C.FormatError
+cmake_prefix_path: str = _loader.cmake_prefix_path()
 
 __all__ = [
     "CaptureError",
@@ -41,11 +43,13 @@ __all__ = [
     "Target",
     "__version__",
     "calibrate",
+    "cmake_prefix_path",
     "convert",
     "enable_quantizers",
     "export",
     "freeze_observers",
     "functional",
+    "get_include",
     "load",
     "nn",
     "ops",
