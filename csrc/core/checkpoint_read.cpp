@@ -123,7 +123,8 @@ class Loader {
                codes.data.data() + first);
       });
     }
-    internal::CheckCodes(entry.name, codes, packed.bits, check_);
+    // Codes of 2, 4 and 8 bits fill their container and cannot leave it.
+    if (packed.bits != container) internal::CheckCodes(entry.name, codes, packed.bits, check_);
     return codes;
   }
 

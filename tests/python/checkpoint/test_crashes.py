@@ -117,10 +117,10 @@ for how in ("checkpoint", "bytes", "path"):
                     assert after == new and step == len(calls), where
                 if action == SHORT or error == errno.EINTR:
                     assert code == SAVED, (where, code)
-                if not crashed:
-                    assert strays(folder) == [], where
-                save(path, 5)
-                assert strays(folder) == [] and whole(path) == 5, where
+                if crashed:
+                    save(path, 5)
+                    assert whole(path) == 5, where
+                assert strays(folder) == [], where
 print(points)
 """
 
