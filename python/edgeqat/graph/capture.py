@@ -4,7 +4,9 @@
 `Captured` holds:
   graph        fx.Graph: placeholder = tensor inputs; get_attr = parameters and buffers under their own names,
                and '<module>.training' (a bool read at run time); call_function = ATen ops, all functional
-               except updates of the model's own buffers; call_module = the user's own BatchNorm and Dropout.
+               except updates of the model's own buffers, plus getattr(x, 'device' or 'dtype') and
+               arithmetic on sizes; call_module = the user's own BatchNorm and Dropout, and layers without
+               state that do something else in training (stochastic depth)
   model        the module that owns the parameters (a copy unless inplace=True)
   signature    arguments of forward (see edgeqat.graph.arguments.Signature)
   out_spec     edgeqat.graph.arguments.Structure: nesting of the result
@@ -35,7 +37,7 @@ from edgeqat.graph.attention import expand_attention
 from edgeqat.graph.errors import CaptureError
 from edgeqat.graph.folding import fold_constants
 from edgeqat.graph.functionalize import functionalize
-from edgeqat.graph.tracing import trace
+from edgeqat.graph.tracing import Programs, trace
 
 # Submodule of a QuantizedModel that owns Captured.constants.
 CONSTANTS = "_constants"
@@ -89,23 +91,32 @@ def capture(
     signature = arguments.describe(bound)
     owner = model if inplace else _copy(model)
     choices = sizes.variants(bound, dynamic_batch, dynamic_shapes)
-    train, evaluation = trace(owner, choices, set())
-    # A layer without parameters that does something else in training (stochastic depth, noise).
-    opaque = modes.unlike(train.graph, evaluation.graph, owner.get_submodule)
-    if opaque:
-        train, evaluation = trace(owner, choices, opaque)
-    signature = replace(signature, guards=guards.conditions((train, evaluation), signature))
-    gm = train.module()
-    graph, constants = gm.graph, dict(train.constants)
-    cleanup.prepare(graph, gm)
-    other = evaluation.module()
-    cleanup.prepare(other.graph, other)
-    modes.join(graph, other.graph, owner.get_submodule)
+    programs = trace(owner, choices, set())
+    try:
+        graph = _join(programs, owner)
+    except CaptureError:
+        # A layer without parameters that does something else in training (stochastic depth, noise).
+        opaque = modes.unlike(programs[0].graph, programs[1].graph, owner.get_submodule)
+        if not opaque:
+            raise
+        programs = trace(owner, choices, opaque)
+        graph = _join(programs, owner)
+    signature = replace(signature, guards=guards.conditions(programs, signature))
+    constants = dict(programs[0].constants)
     functionalize(graph, owner.get_submodule)
     expand_attention(graph)
     fold_constants(graph, constants)
     cleanup.tidy(graph, owner)
-    return _finish(graph, owner, signature, constants, train.call_spec.out_spec)
+    return _finish(graph, owner, signature, constants, programs[0].call_spec.out_spec)
+
+
+def _join(programs: Programs, owner: nn.Module) -> fx.Graph:
+    """One graph that follows the mode, from the (train, eval) programs."""
+    train, evaluation = (program.module() for program in programs)
+    for exported in (train, evaluation):
+        cleanup.prepare(exported.graph, exported)
+    modes.join(train.graph, evaluation.graph, owner.get_submodule)
+    return train.graph
 
 
 def _finish(

@@ -310,6 +310,25 @@ class Deep(nn.Module):
         return x + self.path(self.fc(x))
 
 
+class DropoutInTrain(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            x = F.dropout(x, 0.5)
+        return F.relu(x)
+
+
+def test_a_dropout_only_in_train_mode_hides_nothing() -> None:
+    captured = capture(nn.Sequential(nn.Linear(4, 4), DropoutInTrain()), torch.randn(1, 4))
+    assert not [n for n in captured.graph.nodes if n.op == "call_module"]
+    student = QuantizedModel(captured).eval()
+    x = torch.randn(4, 4)
+    assert torch.equal(student(x), F.relu(student.get_submodule("0")(x)))
+    torch.manual_seed(0)
+    y = student.train()(x)
+    torch.manual_seed(0)
+    assert torch.equal(y, F.relu(F.dropout(student.get_submodule("0")(x), 0.5)))
+
+
 def test_a_stateless_layer_with_its_own_modes_is_kept_whole() -> None:
     torch.manual_seed(0)
     model = Deep()
