@@ -53,7 +53,8 @@ def _grid_position(
     group_size: int | None,
 ) -> tuple[F64, F64, F64]:
     """rint(x / scale) + zero_point before clamping, with the expanded scale and zero point."""
-    values = np.asarray(x, dtype=np.float32).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is an input like any other
+        values = np.asarray(x, dtype=np.float32).astype(np.float64)
     scales = expand_qparams(values.shape, np.asarray(scale, dtype=np.float32), axis, group_size)
     zeros = expand_qparams(values.shape, np.asarray(zero_point, dtype=np.int32), axis, group_size)
     s, z = scales.astype(np.float64), zeros.astype(np.float64)
@@ -68,7 +69,8 @@ def observe_minmax(
     state: list[list[float]] = []
     skipped = 0
     for batch in batches:
-        values = np.asarray(batch, dtype=np.float32).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            values = np.asarray(batch, dtype=np.float32).astype(np.float64)
         channels = [values] if axis is None else np.moveaxis(values, axis, 0)
         skipped += int((~np.isfinite(values)).sum())
         state = state or [[np.inf, -np.inf] for _ in channels]

@@ -260,3 +260,23 @@ def test_channels_that_end_around_a_block(channels: int, inner: int) -> None:
         expected_low, expected_high, _ = reference.observe_minmax([array(x)], None, 1)
         assert_bit_equal(low, tensor(expected_low), case.label)
         assert_bit_equal(high, tensor(expected_high), case.label)
+
+
+# 2^-24: steps of float16 denormals; 129 / 128 and 1025 / 1024: products that are ties of 16-bit floats
+@pytest.mark.parametrize(
+    "scale", [2.0**-24, 2.0**-17, 1e-5, 0.1, 129 / 128, 2**-8 * 1025 / 1024, 3.0, 300.0]
+)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_every_value_of_the_16_bit_types(dtype: torch.dtype, scale: float) -> None:
+    every_bit_pattern = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype)
+    for qmin, qmax, zero_point in ((-128, 127, 0), (0, 255, 3), (-8, 7, -8)):
+        parameters = torch.tensor([scale]), torch.tensor([zero_point], dtype=torch.int32)
+        q = QParams(*parameters, qmin, qmax, None, None)
+        case = Case(f"{qmin}..{qmax}", every_bit_pattern, q, None)
+        y, bits = functional.fake_quantize_train(every_bit_pattern, *q.positional())
+        expected, in_range = reference_fake_quantize(case)
+        assert_bit_equal(y, expected, case.label)
+        assert_bit_equal(bits, tensor(reference.pack_mask(array(in_range))), case.label)
+        codes = functional.quantize(every_bit_pattern, *q.positional())
+        wanted = reference.quantize(array(every_bit_pattern), [scale], [zero_point], qmin, qmax)
+        assert_bit_equal(codes, tensor(wanted), case.label)

@@ -105,3 +105,10 @@ def test_updates_in_place_and_marks_the_version() -> None:
     for tensor_, (pointer, version) in zip(state, before, strict=True):
         assert tensor_.data_ptr() == pointer
         assert tensor_._version > version
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_every_value_of_the_16_bit_types(dtype: torch.dtype) -> None:
+    every_bit_pattern = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype).reshape(4096, 16)
+    check([every_bit_pattern], None, 0, "rows")
+    check([every_bit_pattern], None, 1, "columns")
