@@ -98,6 +98,14 @@ def measure(elements: int, rounds: int) -> dict[str, dict[str, float]]:
     return summary
 
 
+LABELS = {
+    "edgeqat": "edgeqat.functional.fake_quantize",
+    "torch": "torch.fake_quantize_per_tensor_affine",
+    "relu": "torch.relu",
+    "copy": "two copies of the tensor",
+}
+
+
 def main() -> int:
     """Measure, print a table, write the JSON; fails below the bar."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -121,8 +129,22 @@ def main() -> int:
         "date": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
         "elements": arguments.elements,
         "rounds": arguments.rounds,
-        "results": results,
-        "times_as_fast_as_torch": speedup,
+        "measured": results,
+        "columns": [
+            "forward + backward, 4.2 million float32, one thread",
+            "median, ms",
+            "quartiles, ms",
+            "times edgeqat's time",
+        ],
+        "rows": [
+            [
+                LABELS[name],
+                f"{row['median_ms']:.2f}",
+                f"{row['quartile_low_ms']:.2f} to {row['quartile_high_ms']:.2f}",
+                f"{row['median_ms'] / results['edgeqat']['median_ms']:.2f}",
+            ]
+            for name, row in results.items()
+        ],
     }
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(document, indent=2) + "\n")
