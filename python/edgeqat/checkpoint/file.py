@@ -25,6 +25,12 @@ class PackedTensor:
         zero_point: Name of an int32 tensor of the same shape.
         axis: The dimension that has scales of its own; None: one scale for the tensor.
         group_size: Codes along `axis` that share a scale; None: one scale per index of `axis`.
+
+    Example:
+        >>> import numpy as np
+        >>> weight = PackedTensor(np.array([[-8, 7]], np.int8), 4, "fc.weight.scale", "fc.weight.zero_point")
+        >>> weight.bits, weight.axis
+        (4, None)
     """
 
     codes: npt.NDArray[Any]
@@ -45,6 +51,11 @@ class CheckpointData:
         tensors: What is not packed: float leftovers, scales, zero points.
         packed: The quantized tensors, under the parameters' names.
         extra: Further members of the description, name to JSON text, kept verbatim.
+
+    Example:
+        >>> import numpy as np
+        >>> list(CheckpointData(tensors={"fc.bias": np.zeros(2, np.float32)}).tensors)
+        ['fc.bias']
     """
 
     plan: str = ""
@@ -57,7 +68,12 @@ class CheckpointData:
 @dataclass(frozen=True)
 class CheckpointEntry:
     """One tensor of the file: its code of the safetensors format, the weight's shape, bytes in the
-    file, and the bits of a quantized tensor (0 for the others)."""
+    file, and the bits of a quantized tensor (0 for the others).
+
+    Example:
+        >>> CheckpointEntry("fc.weight", "U8", (2, 2), bytes=2, bits=4).bytes
+        2
+    """
 
     name: str
     dtype: str
@@ -68,7 +84,12 @@ class CheckpointEntry:
 
 @dataclass(frozen=True)
 class CheckpointHeader:
-    """What a checkpoint says about itself."""
+    """What a checkpoint says about itself.
+
+    Example:
+        >>> CheckpointHeader(1, "quantized", "lsb-first-v1", "edgeqat", "", "", ()).layout
+        'lsb-first-v1'
+    """
 
     version: int
     kind: str
@@ -87,6 +108,13 @@ def write_checkpoint(path: str | os.PathLike[str], data: CheckpointData) -> None
             finite and > 0 or of the wrong shape, a graph that names a missing tensor); the message
             names the field.
         OSError: the system refuses; the old file is unchanged.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> path = tempfile.mkdtemp() + "/model.safetensors"
+        >>> write_checkpoint(path, CheckpointData(tensors={"fc.bias": np.ones(2, np.float32)}))
+        >>> read_header(path).kind
+        'quantized'
     """
     packed = {
         name: {
@@ -121,6 +149,13 @@ def read_checkpoint(path: str | os.PathLike[str], *, verify: bool = True) -> Che
         FormatError: the file is damaged, truncated, contradicts itself or is of a newer version;
             the message names the file, the field, what was expected and what was found.
         OSError: the system refuses.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> path = tempfile.mkdtemp() + "/model.safetensors"
+        >>> write_checkpoint(path, CheckpointData(tensors={"fc.bias": np.ones(2, np.float32)}))
+        >>> read_checkpoint(path).tensors["fc.bias"]
+        array([1., 1.], dtype=float32)
     """
     raw = _C.load_checkpoint(path, verify=verify)
     packed = {name: PackedTensor(**entry) for name, entry in raw["packed"].items()}
@@ -133,6 +168,13 @@ def read_header(path: str | os.PathLike[str]) -> CheckpointHeader:
     Raises:
         FormatError: the header is damaged, contradicts itself or is of a newer version.
         OSError: the system refuses.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> path = tempfile.mkdtemp() + "/model.safetensors"
+        >>> write_checkpoint(path, CheckpointData(tensors={"fc.bias": np.ones(2, np.float32)}))
+        >>> [(entry.name, entry.dtype, entry.shape) for entry in read_header(path).entries]
+        [('fc.bias', 'F32', (2,))]
     """
     raw = _C.read_header(path)
     entries = tuple(

@@ -40,9 +40,12 @@ def export(
         ImportError: a package that the exporter needs is missing.
 
     Example:
-        >>> import edgeqat
-        >>> edgeqat.export(student, "model.onnx")  # doctest: +SKIP
-        PosixPath('model.onnx')
+        >>> import edgeqat, tempfile, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2))
+        >>> student = edgeqat.prepare(model, edgeqat.plan(model, torch.randn(2, 4)))
+        >>> student = edgeqat.calibrate(student, [torch.randn(8, 4)])
+        >>> edgeqat.export(student, tempfile.mkdtemp() + "/model.onnx").name
+        'model.onnx'
     """
     suffix = Path(path).suffix.lower()
     if target is not None:

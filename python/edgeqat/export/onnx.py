@@ -57,8 +57,12 @@ def export_onnx(
         ValueError: the opset cannot store a weight, or an option is unknown.
 
     Example:
-        >>> export_onnx(edgeqat.convert(student), "model.onnx")  # doctest: +SKIP
-        PosixPath('model.onnx')
+        >>> import edgeqat, tempfile, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2))
+        >>> student = edgeqat.prepare(model, edgeqat.plan(model, torch.randn(2, 4)))
+        >>> student = edgeqat.calibrate(student, [torch.randn(8, 4)])
+        >>> export_onnx(edgeqat.convert(student), tempfile.mkdtemp() + "/model.onnx").name
+        'model.onnx'
     """
     model = to_onnx(
         converted,
@@ -90,7 +94,11 @@ def to_onnx(
     """The `onnx.ModelProto` that `export_onnx` writes; same arguments and errors.
 
     Example:
-        >>> to_onnx(edgeqat.convert(student)).opset_import[0].version  # doctest: +SKIP
+        >>> import edgeqat, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2))
+        >>> student = edgeqat.prepare(model, edgeqat.plan(model, torch.randn(2, 4)))
+        >>> student = edgeqat.calibrate(student, [torch.randn(8, 4)])
+        >>> to_onnx(edgeqat.convert(student)).opset_import[0].version
         18
     """
     require("onnx", "onnxscript", "ml_dtypes")

@@ -27,6 +27,10 @@ class SaturationRisk:
         weight: name of the weight.
         worst: largest sum of two neighbouring products that an input can reach; above 32767 it is cut.
         pairs: share of the pairs of neighbouring weights for which that can happen.
+
+    Example:
+        >>> print(SaturationRisk("fc.weight", 64770, 0.25))
+        fc.weight: two products can reach 64770, over 32767, in 25.0% of the pairs...
     """
 
     weight: str
@@ -79,7 +83,11 @@ def check_saturation(converted: ConvertedModel) -> list[SaturationRisk]:
         converted: what `edgeqat.convert` returned.
 
     Example:
-        >>> check_saturation(edgeqat.convert(student))  # doctest: +SKIP
+        >>> import edgeqat
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2))
+        >>> plan = edgeqat.plan(model, torch.randn(2, 4), recipe=edgeqat.Recipe(reduce_range=True))
+        >>> student = edgeqat.calibrate(edgeqat.prepare(model, plan), [torch.randn(8, 4)])
+        >>> check_saturation(edgeqat.convert(student))
         []
     """
     risks: dict[str, SaturationRisk] = {}

@@ -45,7 +45,22 @@ CONSTANTS = "_constants"
 
 @dataclass(frozen=True)
 class Captured:
-    """A model and its graph; the fields are described at the top of this file."""
+    """A model and its graph.
+
+    Attributes:
+        graph: fx.Graph over ATen operators and the model's own BatchNorm and dropout modules.
+        model: the module that owns the parameters (a copy unless ``inplace=True``).
+        signature: the arguments of forward.
+        out_spec: nesting of the result.
+        constants: tensors that forward uses but does not register.
+        input_names: one name a tensor input.
+        output_names: the tensor name of every output leaf.
+
+    Example:
+        >>> captured = capture(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), torch.ones(2, 4))
+        >>> [node.meta["tensor_name"] for node in captured.graph.nodes if node.op == "call_function"]
+        ['0', '1']
+    """
 
     graph: fx.Graph
     model: nn.Module

@@ -100,6 +100,12 @@ class QuantizedModel(nn.Module):
         """Keeps BatchNorm layers (all, or those at `paths`) on their running statistics from now on.
 
         gamma and beta go on training. Use it for the last epochs of training.
+
+        Example:
+            >>> from edgeqat.graph.capture import capture
+            >>> model = QuantizedModel(capture(nn.Sequential(nn.Conv1d(2, 4, 1), nn.BatchNorm1d(4)), torch.ones(2, 2, 8)))
+            >>> model.freeze_batch_norm().train().get_submodule("1").training
+            False
         """
         if paths is None:
             paths = [n for n, m in self.named_modules() if isinstance(m, _BatchNorm)]

@@ -120,8 +120,19 @@ def calibrate(
 def freeze_observers(model: nn.Module, frozen: bool = True) -> nn.Module:
     """Stop (or resume) the tracking of activation ranges while training; rounding goes on.
 
+    Args:
+        model: from `prepare`.
+        frozen: False resumes the tracking.
+
+    Returns:
+        The same model.
+
     Example:
-        >>> _ = freeze_observers(torch.nn.Linear(2, 2))
+        >>> import edgeqat
+        >>> quantizer = edgeqat.nn.ActivationQuantizer(edgeqat.QuantSpec(8, symmetric=False))
+        >>> model = freeze_observers(torch.nn.Sequential(quantizer))
+        >>> quantizer.observing, quantizer.enabled
+        (False, True)
     """
     for quantizer in quantizers(model).values():
         if isinstance(quantizer, ActivationQuantizer) and quantizer.fixed_range is None:
@@ -134,8 +145,20 @@ def enable_quantizers(
 ) -> nn.Module:
     """Switch rounding on or off, for weights and activations apart: what does each cost?
 
+    Args:
+        model: from `prepare`.
+        weights: round weights.
+        activations: round activations.
+
+    Returns:
+        The same model.
+
     Example:
-        >>> _ = enable_quantizers(torch.nn.Linear(2, 2), weights=False)
+        >>> import edgeqat
+        >>> quantizer = edgeqat.nn.WeightQuantizer(edgeqat.QuantSpec(2), (1, 2))
+        >>> model = enable_quantizers(torch.nn.Sequential(quantizer), weights=False)
+        >>> model(torch.tensor([[0.3, 1.0]]))
+        tensor([[0.3000, 1.0000]])
     """
     for quantizer in quantizers(model).values():
         quantizer.set_flags(

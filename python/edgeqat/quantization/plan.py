@@ -20,7 +20,15 @@ PLAN_VERSION = 1
 
 
 class CoverageError(ValueError):
-    """`strict=True` found tensors that stay float."""
+    """`strict=True` found tensors that stay float.
+
+    Example:
+        >>> import torch, edgeqat
+        >>> edgeqat.plan(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Softplus()), torch.randn(2, 4), strict=True)
+        Traceback (most recent call last):
+        ...
+        edgeqat.quantization.plan.CoverageError: plan: 1 tensors stay float:...
+    """
 
 
 @dataclass
@@ -38,6 +46,16 @@ class TensorPlan:
         source: the user's source line, ``file.py:12``.
         shape: -1 for sizes that may change.
         fixed_range: range known beforehand, such as (0, 1) for softmax.
+
+    Example:
+        >>> tensor = TensorPlan("fc.weight", "quantized", 8, granularity="channel", axis=0, shape=(10, 64))
+        >>> tensor.bits = 4
+        >>> tensor.spec.qmin, tensor.spec.qmax
+        (-8, 7)
+        >>> tensor.bits = 9
+        Traceback (most recent call last):
+        ...
+        ValueError: QuantSpec: bits must be an integer in 2..8, found 9
     """
 
     name: str
@@ -107,7 +125,13 @@ class TensorPlan:
 
 @dataclass
 class LayerPlan:
-    """The tensors of one operator: its weight, if it has one, and its output."""
+    """The tensors of one operator: its weight, if it has one, and its output.
+
+    Example:
+        >>> layer = LayerPlan("relu", "relu", TensorPlan("relu", "quantized", 8))
+        >>> [tensor.name for tensor in layer.tensors]
+        ['relu']
+    """
 
     name: str
     operator: str
@@ -121,7 +145,15 @@ class LayerPlan:
 
 
 class Selection:
-    """The layers that a pattern matched; reading gives all their tensors, assigning changes all of them."""
+    """The layers that a pattern matched; reading gives all their tensors, assigning changes all of them.
+
+    Example:
+        >>> import torch, edgeqat
+        >>> plan = edgeqat.plan(torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.Linear(8, 2)), torch.randn(2, 4))
+        >>> plan["*"].weight.bits = 4
+        >>> [(tensor.name, tensor.bits) for tensor in plan["*"].weight]
+        [('0.weight', 4), ('1.weight', 4)]
+    """
 
     def __init__(self, layers: list[LayerPlan], slot: str | None = None) -> None:
         object.__setattr__(self, "_layers", layers)

@@ -315,7 +315,7 @@ def plan(
         >>> model = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.BatchNorm2d(8), torch.nn.ReLU())
         >>> resolved = plan(model, torch.randn(2, 3, 8, 8), recipe="w4a8")
         >>> [t.name for t in resolved.tensors if t.status == "quantized"]
-        ['x', '0.weight', '2']
+        ['input', '0.weight', '2']
     """
     from edgeqat.graph.capture import capture
     from edgeqat.quantization.module_mode import plan_modules

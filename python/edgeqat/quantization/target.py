@@ -20,6 +20,12 @@ class Target:
         shared_scale_operators: operators whose inputs and output must have one scale.
         float_operators: operators it runs in float, with the reason that the report shows.
         requantization: the rounding rule of its integer kernels (docs/numerics.md).
+
+    Example:
+        >>> import torch, edgeqat
+        >>> chip = Target("chip", weight_bits=(8,), float_operators=frozenset({"gelu"}))
+        >>> chip.supports("conv"), chip.supports("gelu")
+        (True, False)
     """
 
     name: str

@@ -57,7 +57,14 @@ def values(shape: tuple[int, ...], dtype: torch.dtype, scale: float, seed: int) 
 
 @dataclass(frozen=True)
 class QParams:
-    """Arguments of the quantization ops for one tensor, except the mask."""
+    """Arguments of the quantization ops for one tensor, except the mask.
+
+    Example:
+        >>> import edgeqat
+        >>> q = QParams(torch.tensor([0.5]), torch.tensor([0], dtype=torch.int32), -8, 7, None, None)
+        >>> edgeqat.functional.fake_quantize(torch.tensor([0.7]), *q.positional(), **q.options())
+        tensor([0.5000])
+    """
 
     scale: Tensor
     zero_point: Tensor

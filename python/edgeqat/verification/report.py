@@ -28,6 +28,10 @@ class Thresholds:
         other_share: the same for other computing operators.
         pooling_share: the same for average pooling.
         top1: share of samples on which file and trained model must predict the same class; one sample may always differ.
+
+    Example:
+        >>> Thresholds(top1=0.99).top1
+        0.99
     """
 
     max_lsb: int = 1
@@ -57,6 +61,10 @@ class TensorAgreement:
     Attributes:
         max_lsb, differing: against the integer reference run on the inputs that the file had at this layer.
         accumulated_lsb, accumulated: against the integer reference run from the model's inputs on.
+
+    Example:
+        >>> TensorAgreement("fc", "linear", "model.py:7", bits=8, elements=20).row()
+        ['fc', 'linear', 8, 20, 0, '0.000%', '', 'model.py:7']
     """
 
     name: str
@@ -86,7 +94,12 @@ class TensorAgreement:
 
 @dataclass
 class OutputAgreement:
-    """One output of the model against the trained model, and against the integer reference (None: it did not run)."""
+    """One output of the model against the trained model, and against the integer reference (None: it did not run).
+
+    Example:
+        >>> OutputAgreement("fc", max_error=0.0, largest=3.5).max_error_reference is None
+        True
+    """
 
     name: str
     max_error: float = 0.0
@@ -96,7 +109,12 @@ class OutputAgreement:
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds of one call; median, and the 10th and 90th percentile."""
+    """Milliseconds of one call; median, and the 10th and 90th percentile.
+
+    Example:
+        >>> print(Latency(1, 1, 100, 0.5, 0.4, 0.6, 1.0, 0.9, 1.1))
+        batch 1, 1 thread(s): 0.500 ms (0.400 to 0.600), float 1.000 ms (0.900 to 1.100), 2.00 times as fast; 100 runs
+    """
 
     batch: int
     threads: int
@@ -132,6 +150,15 @@ class VerifyReport:
         file_bytes, float_bytes: size of the file, and of the same model in float32.
         failures: what is wrong; empty if `ok`.
         notes: what a reader should know.
+
+    Example:
+        >>> report = VerifyReport("model.onnx", "ONNX Runtime", failures=["fc.weight: 3 of 20 codes differ"])
+        >>> report.ok
+        False
+        >>> print(report)
+        model.onnx on ONNX Runtime: DIFFERS
+          failure: fc.weight: 3 of 20 codes differ
+        ...
     """
 
     file: str

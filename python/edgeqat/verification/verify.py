@@ -233,7 +233,14 @@ def verify(
         ImportError: onnx or onnxruntime is missing.
 
     Example:
-        >>> print(edgeqat.verify(student, "model.onnx", [torch.randn(8, 3, 32, 32)]))  # doctest: +SKIP
+        >>> import edgeqat, tempfile, torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2))
+        >>> student = edgeqat.prepare(model, edgeqat.plan(model, torch.randn(2, 4)))
+        >>> student = edgeqat.calibrate(student, [torch.randn(8, 4)])
+        >>> path = edgeqat.export(student, tempfile.mkdtemp() + "/model.onnx")
+        >>> report = edgeqat.verify(student, path, [torch.randn(8, 4)], latency=False)
+        >>> report.ok, report.coverage
+        (True, 1.0)
     """
     from edgeqat.export.requirements import require
 
