@@ -11,9 +11,24 @@ from pathlib import Path
 
 import jupytext
 import nbclient
+from nbformat import NotebookNode
 
 FOLDER = Path(__file__).resolve().parent
 LARGEST = 500_000  # bytes; a notebook with bigger pictures cannot be reviewed in a browser
+
+
+def clean(notebook: NotebookNode) -> None:
+    """Drops what changes at every build or names the machine: ids, progress bars, warnings."""
+    notebook.cells = [c for c in notebook.cells if not c.source.startswith("# SPDX")]
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{index:02}"
+        cell["metadata"] = {}
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
 
 
 def build(source: Path) -> Path:
@@ -27,9 +42,7 @@ def build(source: Path) -> Path:
     nbclient.NotebookClient(
         notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(FOLDER)}}
     ).execute()
-    for index, cell in enumerate(notebook.cells):
-        cell["id"] = f"cell-{index:02}"  # random ids and times would change the file at every build
-        cell.get("metadata", {}).pop("execution", None)
+    clean(notebook)
     text = jupytext.writes(notebook, fmt="ipynb")
     if len(text) > LARGEST:
         raise ValueError(

@@ -1,11 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# ---
-# jupyter:
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
-# ---
 
 # %% [markdown]
 # # PTQ against QAT over bit widths
@@ -31,11 +24,12 @@ from tqdm.auto import tqdm
 sys.path.insert(0, str(Path("..") / "examples"))
 warnings.filterwarnings("ignore")
 
+from torch.nn import functional as F
+
 import datasets
 import edgeqat
 from edgeqat import Recipe
 from networks import DigitsNet
-from torch.nn import functional as F
 from training import Normalization, accuracy, augment, batches, predictions
 
 NORMALIZE = Normalization((0.3053,), (0.3760,), top=16.0)
@@ -46,8 +40,10 @@ print(
     f"{len(train_split)} training images, {len(test_split)} test images, edgeqat {edgeqat.__version__}"
 )
 
-# %% [markdown] ## The float network An ordinary training loop. The same function trains float and
-# quantized models: they are all `nn.Module`s.
+# %% [markdown]
+# ## The float network
+# An ordinary training loop. The same function trains float and quantized models: they are all
+# `nn.Module`s.
 
 
 # %%
@@ -89,9 +85,11 @@ plan = edgeqat.plan(float_models[0], (example,), recipe="int4", target="onnxrunt
 print(plan)
 
 
-# %% [markdown] ## PTQ and QAT from 8 bits down to 2 Here every layer gets the same width, the
-# first and the last too (the default keeps those at 8 bits: better accuracy, but it would hide
-# what the width does). Left: narrow weights, 8-bit activations. Right: both narrow.
+# %% [markdown]
+# ## PTQ and QAT from 8 bits down to 2
+# Here every layer gets the same width, the first and the last too (the default keeps those at 8
+# bits: better accuracy, but it would hide what the width does). Left: narrow weights, 8-bit
+# activations. Right: both narrow.
 
 
 # %%
@@ -142,9 +140,11 @@ for bits in BITS:
     cells = [np.mean(curves[n, m, bits]) for n in ("weights", "both") for m in ("PTQ", "QAT")]
     print(f"{bits:>4} " + " ".join(f"{cell:9.2f}" for cell in cells))
 
-# %% [markdown] ## What 4 bits do to a weight and to an activation The same network in float, after
-# PTQ, and after QAT, weights and activations at 4 bits. A histogram of a quantized tensor is a
-# comb: at most 16 values (per channel for weights, whose combs overlap).
+# %% [markdown]
+# ## What 4 bits do to a weight and to an activation
+# The same network in float, after PTQ, and after QAT, weights and activations at 4 bits. A
+# histogram of a quantized tensor is a comb: at most 16 values (per channel for weights, whose
+# combs overlap).
 
 # %%
 quantized = ptq(float_models[0], 4, 4)
@@ -195,11 +195,12 @@ for row, name in enumerate((weight, activation)):
         axes.set_yticks([])
 plt.show()
 
-# %% [markdown] ## Where the noise enters: SQNR, layer by layer Signal-to-quantization-noise ratio
-# of every activation against the float network: 10·log10(Σx² / Σ(x − x̂)²). Six decibels are one
-# bit. Errors add up from layer to layer. After QAT the weights have moved, so the float network is
-# no longer the signal; there each layer is held against the same weights with the rounding
-# switched off.
+# %% [markdown]
+# ## Where the noise enters: SQNR, layer by layer
+# Signal-to-quantization-noise ratio of every activation against the float network: 10·log10(Σx² /
+# Σ(x − x̂)²). Six decibels are one bit. Errors add up from layer to layer. After QAT the weights
+# have moved, so the float network is no longer the signal; there each layer is held against the
+# same weights with the rounding switched off.
 
 
 # %%
@@ -228,8 +229,10 @@ axes.grid(alpha=0.3)
 axes.legend()
 plt.show()
 
-# %% [markdown] ## And the file? What was trained is what the exported file computes: ONNX Runtime
-# against the trained model, on the test images.
+# %% [markdown]
+# ## And the file?
+# What was trained is what the exported file computes: ONNX Runtime against the trained model, on
+# the test images.
 
 # %%
 edgeqat.export(trained, "digits_w4a4.onnx")
