@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <thread>
 
 #include "core/temp_dir.h"
@@ -219,6 +220,24 @@ TEST(AtomicFile, ConcurrentWritersNeverMix) {
   const std::string found = ReadAll(dir / "a.bin");
   EXPECT_EQ(found, std::string(20'000, found.at(0)));
   EXPECT_EQ(dir.List(), Names{"a.bin"});
+}
+
+// Without fsync between them the writers meet far more often in the moment between creating the
+// temporary and locking it, when another one may take it for a stray.
+TEST(AtomicFile, NoWriterLosesItsTemporary) {
+  const TempDir dir;
+  std::atomic<int> lost = 0;
+  const auto create = [&] {
+    for (int i = 0; i < 1000; ++i) {
+      const AtomicWriter writer(dir / "a.bin");
+      lost += std::filesystem::exists(writer.temporary_path()) ? 0 : 1;
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) threads.emplace_back(create);
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(lost, 0);
+  EXPECT_TRUE(dir.List().empty());
 }
 
 }  // namespace
