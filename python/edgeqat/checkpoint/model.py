@@ -128,6 +128,16 @@ def load(
         FormatError: the file is damaged, truncated or contradicts itself, or fits another architecture; the message names
             the field.
         OSError: the file cannot be read.
+
+    Example:
+        >>> import edgeqat, tempfile
+        >>> model = torch.nn.Sequential(torch.nn.Linear(4, 2))
+        >>> student = edgeqat.prepare(model, edgeqat.plan(model, torch.randn(2, 4)))
+        >>> path = tempfile.mkdtemp() + "/model.safetensors"
+        >>> edgeqat.save(edgeqat.calibrate(student, [torch.randn(8, 4)]), path)
+        >>> integers, x = edgeqat.load(path, model), torch.randn(3, 4)
+        >>> torch.equal(integers(x), edgeqat.convert(student)(x))
+        True
     """
     data = read_checkpoint(path, verify=verify)
     if not data.plan:
@@ -207,9 +217,9 @@ def _float_twin(path: Path, model: nn.Module, converted: ConvertedModel) -> nn.M
                 raise FormatError(
                     f"{os.fspath(path)}: {name} is no parameter of {type(model).__name__}: it has no float twin"
                 )
-            names[name].copy_(structure.evaluate(source, converted))
+            names[name].copy_(structure.evaluate(source, converted))  # type: ignore[arg-type]
             bias = node.args[2] if index == 1 and len(node.args) > 2 else None
-            value = None if bias is None else structure.evaluate(bias, converted)
+            value = None if bias is None else structure.evaluate(bias, converted)  # type: ignore[arg-type]
             own, norm = (
                 names.get(name.removesuffix("weight") + "bias"),
                 norms.get(str(node.meta.get("tensor_name"))),

@@ -22,6 +22,14 @@ class ConvertedModel(nn.Module):
     Attributes:
         graph: the fx graph; node.meta["tensor_name"] is the name in the plan, in `edgeqat::Graph` and in exported files.
         plan: the plan it was made with.
+
+    Example:
+        >>> import torch, edgeqat
+        >>> model = nn.Sequential(nn.Linear(4, 2))
+        >>> student = edgeqat.prepare(model, edgeqat.plan(model, torch.randn(2, 4)))
+        >>> converted = edgeqat.convert(edgeqat.calibrate(student, [torch.randn(8, 4)]))
+        >>> converted.state_dict()["0.weight"].dtype, converted(torch.randn(3, 4)).shape
+        (torch.int8, torch.Size([3, 2]))
     """
 
     plan: Any
@@ -76,7 +84,7 @@ class ConvertedModel(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         state = dict(state)
         graph = serialize.from_data(state.pop("_graph_data"))
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.__dict__["_graph"] = graph
         self.recompile()
 

@@ -366,7 +366,8 @@ class _Lowering:
             raise _NotLowerable
         if name == "getitem":
             return self._split(node)
-        attributes = _ATTRIBUTES.get(name, lambda _: {})(node)
+        describe = _ATTRIBUTES.get(name)
+        attributes = {} if describe is None else describe(node)
         if name in ("conv", "conv_transpose", "linear"):
             return name, attributes, [*node.args[:2], _argument(node, 2, "bias")]
         if name == "embedding":
@@ -405,7 +406,7 @@ class _Lowering:
             start, end = int(index) * size, min((int(index) + 1) * size, total)  # type: ignore[arg-type]
         else:
             start = sum(size[: int(index)])  # type: ignore[arg-type, index]
-            end = start + size[int(index)]  # type: ignore[arg-type, index]
+            end = start + size[int(index)]  # type: ignore[arg-type, assignment, index, operator]
         return "slice", {"axis": axis, "start": start, "end": end, "step": 1}, [source]
 
     def _select(self, node: fx.Node) -> str:

@@ -11,7 +11,6 @@ from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 
 class _Quantized(nn.Module):
     weight: Tensor
-    bias: Tensor | None
     weight_quantizer: WeightQuantizer | None
     input_quantizer: ActivationQuantizer | None
 
@@ -39,14 +38,16 @@ class QuantizedConv1d(_Quantized, nn.Conv1d):
     """`nn.Conv1d` over rounded input and weight. Shape: [N, C, L] -> [N, C', L']."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(self._input(x), self._weight(), self.bias)
+        y: Tensor = self._conv_forward(self._input(x), self._weight(), self.bias)
+        return y
 
 
 class QuantizedConv2d(_Quantized, nn.Conv2d):
     """`nn.Conv2d` over rounded input and weight. Shape: [N, C, H, W] -> [N, C', H', W']."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(self._input(x), self._weight(), self.bias)
+        y: Tensor = self._conv_forward(self._input(x), self._weight(), self.bias)
+        return y
 
 
 class QuantizedConvTranspose1d(_Quantized, nn.ConvTranspose1d):
@@ -67,7 +68,7 @@ class QuantizedConvTranspose1d(_Quantized, nn.ConvTranspose1d):
             self._weight(),
             self.bias,
             self.stride,
-            self.padding,
+            self.padding,  # type: ignore[arg-type]
             padding,
             self.groups,
             self.dilation,
@@ -92,7 +93,7 @@ class QuantizedConvTranspose2d(_Quantized, nn.ConvTranspose2d):
             self._weight(),
             self.bias,
             self.stride,
-            self.padding,
+            self.padding,  # type: ignore[arg-type]
             padding,
             self.groups,
             self.dilation,

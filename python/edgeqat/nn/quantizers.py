@@ -27,6 +27,12 @@ class Quantizer(nn.Module):
 
     `flags` is a buffer, so that a checkpoint restores the switches; Python attributes mirror it, because a value read
     from a tensor in `forward` would break the compiled graph.
+
+    Example:
+        >>> quantizer = WeightQuantizer(QuantSpec(4), (2, 3))
+        >>> quantizer.set_flags(enabled=False)
+        >>> quantizer
+        WeightQuantizer(int4, symmetric, per tensor, off)
     """
 
     scale: Tensor
@@ -89,9 +95,8 @@ class WeightQuantizer(Quantizer):
         elif group is None:
             low, high = torch.aminmax(weight.movedim(axis, 0).flatten(1), dim=1)
         else:
-            low, high = torch.aminmax(
-                weight.unflatten(axis, (-1, group)), dim=axis % weight.dim() + 1
-            )
+            grouped = weight.unflatten(axis, (-1, group))  # type: ignore[no-untyped-call]
+            low, high = torch.aminmax(grouped, dim=axis % weight.dim() + 1)
         shape = self.scale.shape
         return low.float().reshape(shape), high.float().reshape(shape)
 

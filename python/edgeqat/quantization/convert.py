@@ -111,7 +111,7 @@ class _Converter:
         if node.args[0].op in ("placeholder", "get_attr"):  # type: ignore[union-attr]
             name += ".quantized"  # the float tensor has the name already
         if not quantizer.enabled:
-            node.replace_all_uses_with(node.args[0])
+            node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
             self.graph.erase_node(node)
             return
         if not quantizer.ready:
@@ -191,7 +191,7 @@ class _Converter:
             bias = node.args[2] if operator != "embedding" and len(node.args) > 2 else None
             offset = None if bias is None else structure.evaluate(bias, self.root).detach().double()  # type: ignore[arg-type]
             if factor is not None:
-                offset = shift if offset is None else shift + offset * factor
+                offset = shift if offset is None else shift + offset * factor  # type: ignore[operator]
             arguments = list(node.args)
             arguments[index] = value
             if offset is not None:

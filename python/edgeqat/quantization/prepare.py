@@ -261,7 +261,7 @@ def prepare(
         ValueError: the plan does not fit the model, or no example inputs are known.
 
     Example:
-        >>> import edgeqat
+        >>> import edgeqat, torch
         >>> model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))
         >>> student = edgeqat.prepare(model, edgeqat.plan(model, torch.randn(2, 4)))
         >>> student(torch.randn(3, 4)).shape
@@ -293,6 +293,6 @@ def prepare(
     preparer = _Preparer(captured, plan)
     preparer.run()
     student = QuantizedModel(captured, preparer.graph, preparer.quantizers)
-    student.plan = plan
+    student.plan = plan  # type: ignore[assignment]
     student.freeze_batch_norm(preparer.frozen())
     return student
