@@ -6,8 +6,9 @@
 
 namespace edgeqat::python {
 
-void BindOps(pybind11::module_& m);         // bind_ops.cpp: forward-only NumPy twins of the operators
-void BindGraph(pybind11::module_& m);       // bind_graph.cpp: Graph and the integer reference
-void BindCheckpoint(pybind11::module_& m);  // bind_checkpoint.cpp: checkpoints and the atomic writer
+void BindOps(pybind11::module_& m);    // bind_ops.cpp: forward-only NumPy twins of the operators
+void BindGraph(pybind11::module_& m);  // bind_graph.cpp: Graph and the integer reference
+void BindCheckpoint(
+    pybind11::module_& m);  // bind_checkpoint.cpp: checkpoints and the atomic writer
 
 }  // namespace edgeqat::python

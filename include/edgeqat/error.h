@@ -8,12 +8,12 @@
 namespace edgeqat {
 
 enum class ErrorCode {
-  kInvalidArgument,  // an argument has the wrong type, shape or value      -> Python ValueError
-  kOutOfRange,       // an index or axis outside its range                  -> Python IndexError
-  kUnsupported,      // valid input that this build or runtime cannot do    -> Python NotImplementedError
-  kCorruptFile,      // a damaged, truncated, oversized or lying file       -> Python edgeqat.FormatError
-  kIo,               // the operating system refused                        -> Python OSError
-  kInternal,         // a bug in edgeqat                                    -> Python RuntimeError
+  kInvalidArgument,  // an argument has the wrong type, shape or value -> Python ValueError
+  kOutOfRange,       // an index or axis outside its range             -> Python IndexError
+  kUnsupported,      // valid, but not for this build or runtime       -> Python NotImplementedError
+  kCorruptFile,      // a damaged, truncated or oversized file         -> Python edgeqat.FormatError
+  kIo,               // the operating system refused                   -> Python OSError
+  kInternal,         // a bug in edgeqat                               -> Python RuntimeError
 };
 
 // The message is one line: what (op or file), the argument, what was expected, what was found, and

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What was built: the library's version and the compiler, for `python -m edgeqat info` and checkpoints.
+// What was built: library version and compiler, for `python -m edgeqat info` and checkpoints.
 #pragma once
 
 #include <string>

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from datasets import cifar10_lossless
 from edgeqat import functional
 from networks import ResNet20
-from safetensors.torch import load_file
 from training import Normalization, predictions
 
 # Elements that differ, all of them by one code and all of them on or beside a tie: in ResNet-8 the

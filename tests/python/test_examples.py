@@ -5,14 +5,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import comparison
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
+import comparison
 import training
 from datasets import Split, digits
 from networks import DigitsNet, FashionNet, ResNet20
-from torch import nn
 from training import Normalization, Schedule, augment, train
 
 NORMALIZE = Normalization((0.3,), (0.4,), top=16.0)
