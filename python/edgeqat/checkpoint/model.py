@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import json
 import os
 from typing import Any
@@ -11,11 +12,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from edgeqat._C import FormatError
 from edgeqat.checkpoint.file import CheckpointData, PackedTensor, read_checkpoint, write_checkpoint
 from edgeqat.graph import structure
 from edgeqat.graph.converted import ConvertedModel
+from edgeqat.graph.errors import CaptureError
 from edgeqat.graph.lower import lower
 from edgeqat.nn.quantizers import ActivationQuantizer, Quantizer, WeightQuantizer
 from edgeqat.quantization.calibrate import quantizers
@@ -46,6 +49,10 @@ def save(student: nn.Module, path: Path) -> None:
         >>> type(edgeqat.load(path, model)).__name__
         'ConvertedModel'
     """
+    if not os.fspath(path).endswith(".safetensors"):
+        raise ValueError(
+            f"save: the file is a safetensors file; expected a name in .safetensors, found {os.fspath(path)!r}"
+        )
     plan = getattr(student, "_edgeqat_plan", None)
     if plan is not None:
         write_checkpoint(path, _module_data(student, plan))
@@ -168,8 +175,9 @@ def _rebuild(path: Path, model: nn.Module, plan: Plan, data: CheckpointData) -> 
     document = json.loads(data.graph)
     inputs = _example_inputs(document)
     try:
-        student = prepare(model, plan, tuple(inputs.values()))
-    except (ValueError, TypeError) as error:
+        named = inputs.keys() <= inspect.signature(model.forward).parameters.keys()
+        student = prepare(model, plan, inputs if named else tuple(inputs.values()))
+    except (ValueError, TypeError, CaptureError) as error:
         raise FormatError(
             f"{os.fspath(path)}: does not fit {type(model).__name__}: {error}"
         ) from error
@@ -197,10 +205,10 @@ def _float_twin(path: Path, model: nn.Module, converted: ConvertedModel) -> nn.M
     """A copy of `model` with dequantized weights; BatchNorm layers become y = x + shift."""
     twin = copy.deepcopy(model).eval()
     names = dict(twin.named_parameters(remove_duplicate=False))
+    buffers = dict(converted.named_buffers())
     layers = {
         layer.weight.name: name for name, layer in converted.plan.layers.items() if layer.weight
     }
-    norms = _folded_norms(twin, converted)
     with torch.no_grad():
         for node in converted.graph.nodes:
             index = 0 if "embedding" in str(node.target) else 1
@@ -220,42 +228,38 @@ def _float_twin(path: Path, model: nn.Module, converted: ConvertedModel) -> nn.M
             names[name].copy_(structure.evaluate(source, converted))  # type: ignore[arg-type]
             bias = node.args[2] if index == 1 and len(node.args) > 2 else None
             value = None if bias is None else structure.evaluate(bias, converted)  # type: ignore[arg-type]
-            own, norm = (
-                names.get(name.removesuffix("weight") + "bias"),
-                norms.get(str(node.meta.get("tensor_name"))),
-            )
+            own = names.get(name.removesuffix("weight") + "bias")
+            norm = node.meta.get("batch_norm")
             if own is not None and value is not None:
                 own.copy_(value)
                 value = None
-            if norm is not None:
-                _make_shift(norm, value)
+            if norm:
+                _set_affine(twin.get_submodule(norm), None, value)
+        for name, module in twin.named_modules():
+            if (
+                isinstance(module, _BatchNorm) and f"{name}.factor" in buffers
+            ):  # one that no weight absorbed
+                _set_affine(
+                    module, buffers[f"{name}.factor"].flatten(), buffers[f"{name}.shift"].flatten()
+                )
     return twin
 
 
-def _folded_norms(model: nn.Module, converted: ConvertedModel) -> dict[str, nn.Module]:
-    """The BatchNorm modules that convert folded, by the name of the layer before them."""
-    norms: dict[str, nn.Module] = {}
-    previous = ""
-    for name, layer in converted.plan.layers.items():
-        if (
-            layer.operator == "batch_norm" and layer.output.status == "fused"
-        ) or layer.operator == "batch_norm":
-            module = dict(model.named_modules()).get(name)
-            if module is not None:
-                norms[previous] = module
-        previous = name if layer.weight is not None else previous
-    return norms
-
-
-def _make_shift(norm: nn.Module, shift: Tensor | None) -> None:
-    """y = x + shift: unit variance (eps is part of it), gamma 1, and the shift in beta, or in the mean without affine."""
-    norm.running_var.fill_(1.0 - norm.eps)  # type: ignore[operator, union-attr]
-    norm.running_mean.zero_()  # type: ignore[operator, union-attr]
-    if norm.weight is not None:
-        norm.weight.fill_(1.0)  # type: ignore[operator, union-attr]
-        norm.bias.zero_() if shift is None else norm.bias.copy_(shift)  # type: ignore[operator, union-attr]
-    elif shift is not None:
-        norm.running_mean.copy_(-shift)  # type: ignore[operator, union-attr]
+def _set_affine(norm: nn.Module, factor: Tensor | None, shift: Tensor | None) -> None:
+    """y = factor * x + shift (None: 1 and 0); without gamma all of it is in the statistics, of which eps is a part."""
+    assert isinstance(norm, _BatchNorm)
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    one, zero = torch.ones_like(norm.running_mean), torch.zeros_like(norm.running_mean)
+    factor, shift = one if factor is None else factor, zero if shift is None else shift
+    if norm.affine:
+        norm.running_var.copy_(one - norm.eps)
+        norm.running_mean.zero_()
+        norm.weight.copy_(factor)
+        norm.bias.copy_(shift)
+    else:
+        norm.running_var.copy_(1 / factor.square() - norm.eps)
+        norm.running_mean.copy_(-shift / factor)
 
 
 def _load_module(

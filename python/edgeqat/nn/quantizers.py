@@ -190,6 +190,9 @@ class ActivationQuantizer(Quantizer):
         self.averaging = averaging
         self.fixed_range = fixed_range
         self.calibrating = False
+        self._seen = (
+            fixed_range is not None
+        )  # `ready` without reading a tensor, which would break a compiled graph
         self.register_buffer("min_val", torch.full((1,), math.inf))
         self.register_buffer("max_val", torch.full((1,), -math.inf))
         self.register_buffer("count", torch.zeros(2, dtype=torch.int64))
@@ -212,6 +215,13 @@ class ActivationQuantizer(Quantizer):
             self.min_val.fill_(math.inf)
             self.max_val.fill_(-math.inf)
             self.count.zero_()
+            self._seen = False
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any, **keywords: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *arguments, **keywords)
+        self._seen = self.ready
 
     def _observe(self, x: Tensor) -> None:
         with torch.no_grad():
@@ -235,8 +245,14 @@ class ActivationQuantizer(Quantizer):
     def forward(self, x: Tensor) -> Tensor:
         if self.observing and (self.training or self.calibrating) and not _recomputing():
             self._observe(x)
+            self._seen = True
         if not self.enabled:
             return x
+        if not self._seen:
+            raise RuntimeError(
+                "edgeqat: an activation quantizer has seen no data, so its scale means nothing; call "
+                "edgeqat.calibrate(student, batches), or train first"
+            )
         return functional.fake_quantize(
             x, self.scale, self.zero_point, self.spec.qmin, self.spec.qmax
         )

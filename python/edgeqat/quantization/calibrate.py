@@ -94,6 +94,10 @@ def calibrate(
         >>> _ = edgeqat.calibrate(student, [torch.randn(8, 4)])
     """
     activations = [q for q in quantizers(model).values() if isinstance(q, ActivationQuantizer)]
+    if isinstance(batches, (torch.Tensor, dict)) or not isinstance(batches, Iterable):
+        raise TypeError(
+            f"calibrate: batches must be an iterable of batches, found one {type(batches).__name__}; wrap it in a list: [batch]"
+        )
     if not quantizers(model):
         raise ValueError("calibrate: the model has no quantizers; call edgeqat.prepare first")
     saved = [{name: buffer.clone() for name, buffer in q.named_buffers()} for q in activations]
@@ -103,10 +107,18 @@ def calibrate(
     try:
         with _calibrating(model, activations), torch.no_grad():
             for batch in tqdm(batches, desc="calibrate", disable=not progress, total=steps):
-                call(model, batch)
+                try:
+                    call(model, batch)
+                except TypeError as error:
+                    raise TypeError(
+                        f"calibrate: the model does not take this batch as its inputs ({error}); batches hold no labels: "
+                        "(x for x, _ in loader)"
+                    ) from error
                 seen += 1
                 if steps is not None and seen >= steps:
                     break
+        if activations and not any(q.ready for q in activations if q.fixed_range is None) and seen:
+            raise ValueError("calibrate: every batch was empty (no rows); give batches with data")
         if seen == 0:
             raise ValueError("calibrate: batches is empty; give at least one batch of inputs")
         check_finite(model, "calibrate")

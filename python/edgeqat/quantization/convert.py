@@ -208,6 +208,9 @@ class _Converter:
                 arguments[2] = self._constant(bias_name, rounded, {})
         node.args = tuple(arguments)
         if batch_norm is not None:
+            node.meta["batch_norm"] = (
+                str(batch_norm.target) if batch_norm.op == "call_module" else ""
+            )
             batch_norm.replace_all_uses_with(node)
             self.graph.erase_node(batch_norm)
 
@@ -247,6 +250,10 @@ class _Converter:
             source = source.all_input_nodes[0]
         if source not in self.scales or group_size is not None:
             return bias.float()
+        if (
+            scale.numel() > 1
+        ):  # a grouped transposed convolution: every group has the same out / groups scales
+            scale = scale.repeat(bias.numel() // scale.numel())
         step = self.scales[source].double() * scale.double()
         codes = torch.round(bias / step)
         if bool((codes.abs() > INT32_MAX).any()):

@@ -339,6 +339,10 @@ class Plan:
         Raises:
             ValueError: the version is newer, or a field is missing or wrong.
         """
+        if not isinstance(data, dict):
+            raise ValueError(
+                f"plan: damaged plan data: expected a mapping, found {type(data).__name__}"
+            )
         if data.get("version") != PLAN_VERSION:
             raise ValueError(
                 f"plan: version {data.get('version')!r} is not {PLAN_VERSION}, the one this edgeqat reads"
@@ -379,4 +383,8 @@ class Plan:
     @staticmethod
     def from_json(text: str) -> Plan:
         """The plan in JSON text."""
-        return Plan.from_dict(json.loads(text))
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"plan: the text is not JSON: {error}") from error
+        return Plan.from_dict(data)

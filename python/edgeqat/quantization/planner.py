@@ -10,6 +10,8 @@ from typing import Any
 from torch import fx, nn
 
 from edgeqat.graph import structure
+from edgeqat.graph.converted import ConvertedModel
+from edgeqat.graph.model import QuantizedModel
 from edgeqat.graph.operators import COMPUTE, FIXED_RANGES, WEIGHTED, weight_axis
 from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
 from edgeqat.quantization.recipe import Recipe
@@ -321,6 +323,10 @@ def plan(
     from edgeqat.quantization.module_mode import plan_modules
 
     chosen, runtime = Recipe.named(recipe), find_target(target)
+    if isinstance(model, (QuantizedModel, ConvertedModel)):
+        raise ValueError(
+            f"plan: expected a float model, found a {type(model).__name__}; it was prepared before"
+        )
     if mode == "module":
         resolved = plan_modules(model, chosen, runtime)
     elif mode == "graph":
@@ -329,6 +335,11 @@ def plan(
         )
         planner = Planner(captured.graph, captured.model, chosen, runtime)
         layers = planner.run()
+        for pattern, _ in chosen.overrides:
+            if not any(fnmatchcase(name, pattern) for name in layers):
+                raise ValueError(
+                    f"plan: the override {pattern!r} of the recipe matches no layer; layers: {', '.join(list(layers)[:8])}, ..."
+                )
         resolved = Plan(
             chosen,
             runtime.name,

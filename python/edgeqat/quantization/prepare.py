@@ -10,7 +10,7 @@ from torch import fx, nn
 from edgeqat.graph import structure
 from edgeqat.graph.capture import Captured, capture
 from edgeqat.graph.model import QuantizedModel
-from edgeqat.graph.operators import PASS_THROUGH, aten, operator_name
+from edgeqat.graph.operators import PASS_THROUGH, WEIGHTED, aten, operator_name
 from edgeqat.nn.bias import BiasRounder
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
@@ -51,6 +51,7 @@ class _Preparer:
                 f"prepare: the plan has layers that the model lacks: {', '.join(missing[:5])}; make the plan again with "
                 "edgeqat.plan(model, ...)"
             )
+        self._check_fit()
         leader = {name: group[0] for group in self.plan.shared_groups for name in group}
         made: dict[str, str] = {}
         for layer in self.plan.layers.values():
@@ -70,6 +71,24 @@ class _Preparer:
             is_impure_node=lambda n: n.op in ("placeholder", "output", "call_module")
         )
         self.graph.lint()
+
+    def _check_fit(self) -> None:
+        """The model has the operators and weight shapes that the plan was made for."""
+        for layer in self.plan.layers.values():
+            node = self.by_name[layer.name]
+            found: Any = structure.name_of(node, self.root)
+            if found is not None and node.op != "get_attr" and found != layer.operator:
+                raise ValueError(
+                    f"prepare: the plan does not fit the model: {layer.name} is {layer.operator} there and {found} in the "
+                    "model; make the plan again with edgeqat.plan(model, ...)"
+                )
+            if layer.weight is not None and found in WEIGHTED:
+                shape = structure.shape_of(structure.weight_node(node))
+                if shape != tuple(layer.weight.shape):
+                    raise ValueError(
+                        f"prepare: the plan does not fit the model: {layer.weight.name} has shape {list(layer.weight.shape)} "
+                        f"there and {list(shape)} in the model; make the plan again with edgeqat.plan(model, ...)"
+                    )
 
     def _module(self, name: str, tensor: TensorPlan) -> str:
         path = f"{name}.output"

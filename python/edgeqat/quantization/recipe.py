@@ -88,7 +88,7 @@ class Recipe:
                 "Recipe: weights with one scale a tensor cannot follow live BatchNorm, whose factor differs from channel to "
                 "channel; use batch_norm='folded' or 'frozen', or weight_granularity='channel'"
             )
-        if not 0.0 < self.averaging <= 1.0:
+        if not isinstance(self.averaging, (int, float)) or not 0.0 < self.averaging <= 1.0:
             raise ValueError(f"Recipe: averaging must be in (0, 1], found {self.averaging!r}")
         for pattern, change in self.overrides:
             unknown = set(change) - {"weight_bits", "activation_bits"}
@@ -100,6 +100,10 @@ class Recipe:
         """The recipe called `name`: "int8" (W8A8), "int4" (W4A8), "w<bits>a<bits>", or a path to a YAML file."""
         if isinstance(name, Recipe):
             return name
+        if not isinstance(name, str):
+            raise TypeError(
+                f"plan: recipe must be a name, a path or a Recipe, found {type(name).__name__}"
+            )
         text = {"int8": "w8a8", "int4": "w4a8"}.get(name, name)
         match = re.fullmatch(r"w([2-8])a([2-8])", text)
         if match:
@@ -121,7 +125,17 @@ class Recipe:
                     f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
                 )
                 raise ValueError(f"Recipe: unknown key {key!r}{hint}")
-        overrides = tuple((str(p), dict(c)) for p, c in data.get("overrides", ()))
+        given = data.get("overrides", ())
+        given = list(given.items()) if isinstance(given, dict) else given
+        if not isinstance(given, (list, tuple)) or not all(
+            isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[1], dict)
+            for pair in given
+        ):
+            raise ValueError(
+                "Recipe: overrides must map layer patterns to {weight_bits: ..., activation_bits: ...}, "
+                f"found {data['overrides']!r}"
+            )
+        overrides = tuple((str(p), dict(c)) for p, c in given)
         return Recipe(**{**data, "overrides": overrides})
 
     def to_dict(self) -> dict[str, Any]:
@@ -133,7 +147,10 @@ class Recipe:
     @staticmethod
     def from_yaml(text: str) -> Recipe:
         """The recipe in a YAML mapping (safe loader: no objects are constructed)."""
-        data = yaml.safe_load(text)
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(f"Recipe: the text is not YAML: {error}") from error
         if not isinstance(data, dict):
             raise ValueError(
                 f"Recipe: the YAML text must be a mapping, found {type(data).__name__}"

@@ -55,6 +55,37 @@ def test_float_twin(name: str, tmp_path) -> None:
     assert float((expected - found).abs().max() / expected.abs().max()) < 0.02
 
 
+class Branches(nn.Module):
+    """Two convolutions before their BatchNorms, and one BatchNorm that no weight can absorb."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 4, 3, bias=False), nn.Conv2d(3, 4, 3)
+        self.bn_a, self.bn_b, self.bn = nn.BatchNorm2d(4), nn.BatchNorm2d(4), nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = self.a(x), self.b(x)
+        return self.fc(self.bn(self.bn_b(b) + self.bn_a(a)).relu().mean((2, 3)))
+
+
+def test_float_twin_of_branches_and_a_batch_norm_of_its_own(tmp_path) -> None:
+    torch.manual_seed(0)
+    model, x = Branches().train(), torch.randn(32, 3, 8, 8)
+    with torch.no_grad():
+        for norm in (model.bn_a, model.bn_b, model.bn):
+            norm.weight.uniform_(-2, 2)
+            norm.bias.uniform_(-1, 1)
+        model(x)
+    student = edgeqat.calibrate(edgeqat.prepare(model, edgeqat.plan(model, x)), [x])
+    path = tmp_path / "model.safetensors"
+    edgeqat.save(student, path)
+    twin = edgeqat.load(path, Branches(), dequantize=True)
+    edgeqat.enable_quantizers(student.eval(), activations=False)
+    with torch.no_grad():
+        torch.testing.assert_close(twin(x), student(x), rtol=1e-3, atol=1e-3)
+
+
 def test_independent_reader_finds_packed_int4(tmp_path) -> None:
     student, path, _ = saved(tmp_path)
     raw = load_file(path)
@@ -90,9 +121,20 @@ def test_another_architecture_is_refused(tmp_path) -> None:
     wider.fc = nn.Linear(8, 6)
     with pytest.raises(
         edgeqat.FormatError,
-        match=r"tensor fc.*expected .*found .*; give load the model that was saved",
+        match=r"does not fit ConvNet: .*fc\.weight has shape \[5, 8\] there and \[6, 8\] in the model",
     ):
         edgeqat.load(path, wider)
+
+
+def test_another_activation_is_refused(tmp_path) -> None:
+    x = torch.randn(8, 4)
+    make = lambda act: nn.Sequential(nn.Linear(4, 8), act, nn.Linear(8, 2))  # noqa: E731
+    student = edgeqat.calibrate(edgeqat.prepare(make(nn.ReLU()), "int8", x), [x])
+    edgeqat.save(student, tmp_path / "m.safetensors")
+    with pytest.raises(edgeqat.FormatError, match="1 is relu there and sigmoid in the model"):
+        edgeqat.load(tmp_path / "m.safetensors", make(nn.Sigmoid()))
+    with pytest.raises(ValueError, match=r"expected a name in \.safetensors"):
+        edgeqat.save(student, tmp_path / "m.pt")
 
 
 def test_wrong_files(tmp_path) -> None:

@@ -155,6 +155,23 @@ def test_group_scales() -> None:
     np.testing.assert_allclose(state["0.weight_scale"].numpy(), scale, rtol=2e-7)
 
 
+@pytest.mark.parametrize("bias", [True, False])
+def test_grouped_transposed_convolution(bias: bool) -> None:
+    torch.manual_seed(0)
+    model, x = (
+        nn.Sequential(nn.ConvTranspose2d(8, 6, 4, stride=2, groups=2, bias=bias)),
+        torch.randn(4, 8, 5, 5),
+    )
+    converted = edgeqat.convert(student_of(model, x))
+    state = converted.state_dict()
+    scale = (model[0].weight.detach().abs().amax((0, 2, 3)).double() / 127).float()
+    assert state["0.weight_scale"].shape == (3,), "one scale for an output channel of every group"
+    torch.testing.assert_close(state["0.weight_scale"], scale)
+    with torch.no_grad():
+        step = float(state["0_scale"])
+        assert float((converted(x) - model(x)).abs().max()) < 3 * step
+
+
 def test_what_was_never_calibrated_is_refused() -> None:
     model, x = ConvBN(), torch.randn(4, 3, 6, 6)
     student = edgeqat.prepare(model, edgeqat.plan(model, x))

@@ -128,6 +128,36 @@ def test_calibrate_refuses_nothing_and_float_models() -> None:
         edgeqat.calibrate(nn.Linear(2, 2), [torch.ones(1, 2)])
 
 
+def test_calibrate_refuses_single_tensors_labels_and_empty_batches() -> None:
+    x, student = models.ZOO["conv"].inputs(), student_of(calibrated=False)
+    with pytest.raises(TypeError, match=r"found one Tensor; wrap it in a list"):
+        edgeqat.calibrate(student, x)
+    with pytest.raises(TypeError, match="batches hold no labels"):
+        edgeqat.calibrate(student, [(x, torch.zeros(4))])
+    with pytest.raises(ValueError, match="every batch was empty"):
+        edgeqat.calibrate(student, [x[:0]])
+
+
+def test_evaluating_before_calibration_is_an_error_and_training_is_not() -> None:
+    x, student = models.ZOO["conv"].inputs(), student_of(calibrated=False)
+    with pytest.raises(RuntimeError, match=r"seen no data.*edgeqat\.calibrate"):
+        student.eval()(x)
+    student.train()(x)
+    student.eval()(x)
+
+
+def test_prepared_twice_is_refused() -> None:
+    student = student_of()
+    with pytest.raises(ValueError, match="found a QuantizedModel; it was prepared before"):
+        edgeqat.plan(student, models.ZOO["conv"].inputs())
+    with pytest.raises(ValueError, match="matches no layer"):
+        edgeqat.plan(
+            models.ConvNet(),
+            models.ZOO["conv"].inputs(),
+            recipe=edgeqat.Recipe(overrides=(("nosuch*", {"weight_bits": 4}),)),
+        )
+
+
 def reference_conv_bn(model: models.ConvNet, x: Tensor, bits: int) -> Tensor:
     """relu(bn(conv(x, round(w)))) in float64 with batch statistics and a straight-through estimator."""
     weight = model.conv1.weight.double()

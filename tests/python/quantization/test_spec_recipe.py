@@ -74,6 +74,9 @@ def test_yaml_restores_every_field(tmp_path) -> None:
         ("weight_granularity: tensor", "one scale a tensor cannot follow live BatchNorm"),
         ("averaging: 0", "averaging must be in"),
         ("overrides: [['a', {bits: 4}]]", "unknown keys"),
+        ("overrides: 3", "must map layer patterns"),
+        ("weight_bits: [", "is not YAML"),
+        ("averaging: text", "averaging must be in"),
     ],
 )
 def test_yaml_refuses(text: str, message: str) -> None:
