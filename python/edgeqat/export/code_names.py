@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import fx
 
-from edgeqat.graph.lower import _Lowering
+from edgeqat.graph.lower import Lowering
 
 
 def code_names(converted: Any, graph: fx.Graph | None = None) -> dict[fx.Node, str]:
     """The quantize nodes of a converted model -> the tensor of the lowered graph that holds their codes."""
-    lowering = _Lowering(converted)
+    lowering = Lowering(converted)
     lowering.run(converted.graph if graph is None else graph)
     op = torch.ops.edgeqat.quantize.default
     return {node: name for node, name in lowering.names.items() if node.target is op}

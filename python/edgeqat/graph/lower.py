@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,18 @@ import torch
 from torch import fx
 
 from edgeqat.graph import structure
+from edgeqat.graph.attributes import (
+    ATTRIBUTES,
+    Attributes,
+    NotLowerable,
+    argument,
+    axis_of,
+    clamp_attributes,
+    rank_of,
+    reshape_attributes,
+)
 from edgeqat.graph.converted import ConvertedModel
-from edgeqat.graph.operators import aten, clamp_limits, operator_name
+from edgeqat.graph.operators import aten, operator_name
 
 GRAPH_VERSION = 1
 _DTYPES = {
@@ -25,191 +34,9 @@ _DTYPES = {
     torch.int64: "int64",
     torch.bool: "bool",
 }
-Attributes = dict[str, Any]
 
 
-class _NotLowerable(Exception):
-    """The operator has no form in edgeqat::Graph; the node is written as aten.<name>."""
-
-
-def _argument(node: fx.Node, position: int, name: str, default: Any = None) -> Any:
-    if len(node.args) > position:
-        return node.args[position]
-    return node.kwargs.get(name, default)
-
-
-def _list(value: Any, count: int) -> list[int]:
-    values = [int(value)] * count if isinstance(value, int) else [int(v) for v in value]
-    return values * count if len(values) == 1 else values
-
-
-def _axis(axis: int, rank: int) -> int:
-    return int(axis) % rank
-
-
-def _rank(node: Any) -> int:
-    return len(structure.shape_of(node))
-
-
-def _conv(node: fx.Node) -> Attributes:
-    count = _rank(node) - 2
-    padding = _argument(node, 4, "padding", 0)
-    dilation = _list(_argument(node, 5, "dilation", 1), count)
-    if isinstance(padding, str):
-        kernel = structure.shape_of(structure.weight_node(node))[2:]
-        total = [
-            d * (k - 1) if padding == "same" else 0 for d, k in zip(dilation, kernel, strict=True)
-        ]
-        pads = [t // 2 for t in total] + [t - t // 2 for t in total]
-    else:
-        pads = _list(padding, count) * 2
-    return {
-        "stride": _list(_argument(node, 3, "stride", 1), count),
-        "padding": pads,
-        "dilation": dilation,
-        "groups": int(_argument(node, 6, "groups", 1)),
-    }
-
-
-def _conv_transpose(node: fx.Node) -> Attributes:
-    count = _rank(node) - 2
-    return {
-        "stride": _list(_argument(node, 3, "stride", 1), count),
-        "padding": _list(_argument(node, 4, "padding", 0), count) * 2,
-        "output_padding": _list(_argument(node, 5, "output_padding", 0), count),
-        "groups": int(_argument(node, 6, "groups", 1)),
-        "dilation": _list(_argument(node, 7, "dilation", 1), count),
-    }
-
-
-def _max_pool(node: fx.Node) -> Attributes:
-    count = _rank(node) - 2
-    kernel = _list(node.args[1], count)
-    return {
-        "kernel": kernel,
-        "stride": _list(_argument(node, 2, "stride") or kernel, count),
-        "padding": _list(_argument(node, 3, "padding", 0), count) * 2,
-        "dilation": _list(_argument(node, 4, "dilation", 1), count),
-        "ceil_mode": bool(_argument(node, 5, "ceil_mode", False)),
-    }
-
-
-def _avg_pool(node: fx.Node) -> Attributes:
-    count = _rank(node) - 2
-    kernel = _list(node.args[1], count)
-    if _argument(node, 6, "divisor_override") is not None:
-        raise _NotLowerable
-    return {
-        "kernel": kernel,
-        "stride": _list(_argument(node, 2, "stride") or kernel, count),
-        "padding": _list(_argument(node, 3, "padding", 0), count) * 2,
-        "ceil_mode": bool(_argument(node, 4, "ceil_mode", False)),
-        "count_include_pad": bool(_argument(node, 5, "count_include_pad", True)),
-    }
-
-
-def _mean(node: fx.Node) -> Attributes:
-    rank = _rank(node.args[0])
-    axes = _argument(node, 1, "dim")
-    axes = list(range(rank)) if axes is None else [axes] if isinstance(axes, int) else list(axes)
-    return {
-        "axes": sorted(_axis(a, rank) for a in axes),
-        "keepdim": bool(_argument(node, 2, "keepdim", False)),
-    }
-
-
-def _reshape(node: fx.Node) -> Attributes:
-    shape = list(structure.shape_of(node))
-    if shape.count(-1) > 1:
-        raise _NotLowerable
-    return {"shape": shape}
-
-
-def _transpose(node: fx.Node) -> Attributes:
-    rank = _rank(node.args[0])
-    if node.target is aten.permute.default:
-        return {"permutation": [_axis(a, rank) for a in node.args[1]]}  # type: ignore[union-attr, arg-type]
-    first, second = (0, 1) if node.target is aten.t.default else (node.args[1], node.args[2])
-    order = list(range(rank))
-    if rank > 1:
-        a, b = _axis(first, rank), _axis(second, rank)  # type: ignore[arg-type]
-        order[a], order[b] = order[b], order[a]
-    return {"permutation": order}
-
-
-def _slice(node: fx.Node) -> Attributes:
-    rank = _rank(node.args[0])
-    end = _argument(node, 3, "end")
-    start = _argument(node, 2, "start")
-    if not isinstance(start or 0, int) or not isinstance(end if end is not None else 0, int):
-        raise _NotLowerable
-    return {
-        "axis": _axis(_argument(node, 1, "dim", 0), rank),
-        "start": int(start or 0),
-        "end": 2**31 - 1 if end is None else min(int(end), 2**31 - 1),
-        "step": int(_argument(node, 4, "step", 1)),
-    }
-
-
-def _pad(node: fx.Node) -> Attributes:
-    rank = _rank(node.args[0])
-    if node.target is aten.pad.default and _argument(node, 2, "mode", "constant") != "constant":
-        raise _NotLowerable
-    given: Any = node.args[1]
-    begin, end = [0] * rank, [0] * rank
-    for i in range(len(given) // 2):
-        begin[rank - 1 - i], end[rank - 1 - i] = int(given[2 * i]), int(given[2 * i + 1])
-    return {"pads": begin + end, "value": 0.0}
-
-
-def _softmax(node: fx.Node) -> Attributes:
-    return {"axis": _axis(node.args[1], _rank(node))}  # type: ignore[arg-type]
-
-
-def _layer_norm(node: fx.Node) -> Attributes:
-    return {"axes_count": len(node.args[1]), "eps": float(_argument(node, 4, "eps", 1e-5))}  # type: ignore[arg-type]
-
-
-def _clamp(node: fx.Node) -> Attributes:
-    low, high = clamp_limits(node)
-    if any(isinstance(a, fx.Node) for a in node.args[1:]):
-        raise _NotLowerable
-    return {
-        "min": -3.4028234663852886e38 if low is None else low,
-        "max": 3.4028234663852886e38 if high is None else high,
-    }
-
-
-def _binary(node: fx.Node) -> Attributes:
-    if _argument(node, 2, "alpha", 1) != 1:
-        raise _NotLowerable
-    return {}
-
-
-_ATTRIBUTES: dict[str, Callable[[fx.Node], Attributes]] = {
-    "conv": _conv,
-    "conv_transpose": _conv_transpose,
-    "max_pool": _max_pool,
-    "avg_pool": _avg_pool,
-    "adaptive_avg_pool": lambda n: {"output_size": _list(n.args[1], _rank(n) - 2)},
-    "mean": _mean,
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "slice": _slice,
-    "expand": lambda n: _reshape(n),
-    "pad": _pad,
-    "softmax": _softmax,
-    "layer_norm": _layer_norm,
-    "clamp": _clamp,
-    "leaky_relu": lambda n: {"slope": float(_argument(n, 1, "negative_slope", 0.01))},
-    "gelu": lambda n: {"approximate": str(n.kwargs.get("approximate", "none"))},
-    "cat": lambda n: {"axis": _axis(_argument(n, 1, "dim", 0), _rank(n))},
-    "add": _binary,
-    "sub": _binary,
-}
-
-
-class _Lowering:
+class Lowering:
     def __init__(self, converted: ConvertedModel) -> None:
         self.root = converted
         self.tensors: dict[str, dict[str, Any]] = {}
@@ -306,7 +133,7 @@ class _Lowering:
             return self.names[value]
         if isinstance(value, (int, float)):
             return self._value(f"{owner}.operand{position}", np.asarray([value], np.float32))
-        raise _NotLowerable
+        raise NotLowerable
 
     def _operator(self, node: fx.Node) -> None:
         if node.target is torch.ops.edgeqat.dequantize.default:
@@ -337,7 +164,7 @@ class _Lowering:
         try:
             kind, attributes, arguments = self._describe(node, name)
             inputs = [self._input(a, self._name(node), i) for i, a in enumerate(arguments)]
-        except _NotLowerable:
+        except NotLowerable:
             kind, attributes = (
                 f"aten.{str(node.target).split('.')[1]}"
                 if "aten" in str(node.target)
@@ -355,28 +182,28 @@ class _Lowering:
         if len(chain) == 1 or operator_name(node) is None:
             return node, None
         try:
-            limits = _clamp(last) if operator_name(last) == "clamp" else None
-        except _NotLowerable:
+            limits = clamp_attributes(last) if operator_name(last) == "clamp" else None
+        except NotLowerable:
             return node, None
         self.merged.update(chain[1:])
         return last, {"kind": "relu"} if limits is None else {"kind": "clamp", **limits}
 
     def _describe(self, node: fx.Node, name: str | None) -> tuple[str, Attributes, list[Any]]:
         if name is None:
-            raise _NotLowerable
+            raise NotLowerable
         if name == "getitem":
             return self._split(node)
-        describe = _ATTRIBUTES.get(name)
+        describe = ATTRIBUTES.get(name)
         attributes = {} if describe is None else describe(node)
         if name in ("conv", "conv_transpose", "linear"):
-            return name, attributes, [*node.args[:2], _argument(node, 2, "bias")]
+            return name, attributes, [*node.args[:2], argument(node, 2, "bias")]
         if name == "embedding":
             return name, attributes, [node.args[1], node.args[0]]  # rows, then the table
         if name == "layer_norm":
             return (
                 name,
                 attributes,
-                [node.args[0], _argument(node, 2, "weight"), _argument(node, 3, "bias")],
+                [node.args[0], argument(node, 2, "weight"), argument(node, 3, "bias")],
             )
         if name == "cat":
             return name, attributes, list(node.args[0])  # type: ignore[arg-type]
@@ -392,14 +219,14 @@ class _Lowering:
             or operator_name(split) != "split"
             or node.target is not operator.getitem
         ):
-            raise _NotLowerable
+            raise NotLowerable
         if split.target is aten.unbind.int:
-            raise _NotLowerable
+            raise NotLowerable
         source: Any = split.args[0]
-        axis = _axis(_argument(split, 2, "dim", 0), _rank(source))
+        axis = axis_of(argument(split, 2, "dim", 0), rank_of(source))
         size, total = split.args[1], structure.shape_of(source)[axis]
         if total < 0:
-            raise _NotLowerable
+            raise NotLowerable
         if split.target is aten.chunk.default:
             size = -(-total // int(size))  # type: ignore[arg-type]
         if isinstance(size, int):
@@ -413,7 +240,7 @@ class _Lowering:
         """One index of an axis: a slice of length 1, then a reshape that drops the axis."""
         source: Any = node.args[0]
         shape = list(structure.shape_of(source))
-        axis, index = _axis(node.args[1], len(shape)), node.args[2]  # type: ignore[arg-type]
+        axis, index = axis_of(node.args[1], len(shape)), node.args[2]  # type: ignore[arg-type]
         if not isinstance(index, int) or (index < 0 and shape[axis] < 0):
             return self._emit(
                 node, "aten.select", [self._input(source, self._name(node), 0)], {}, node
@@ -431,7 +258,7 @@ class _Lowering:
             {"axis": axis, "start": start, "end": start + 1, "step": 1},
             node,
         )
-        return self._emit(node, "reshape", [kept], _reshape(node), node)
+        return self._emit(node, "reshape", [kept], reshape_attributes(node), node)
 
     def _node(
         self,
@@ -500,7 +327,7 @@ def lower(converted: ConvertedModel) -> tuple[str, dict[str, np.ndarray[Any, Any
         >>> [node["op"] for node in json.loads(text)["nodes"]]
         ['quantize', 'linear']
     """
-    lowering = _Lowering(converted)
+    lowering = Lowering(converted)
     lowering.run(converted.graph)
     document = {
         "format": "edgeqat.graph",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 INT32_MAX = 2**31 - 1
-SMALLEST_SCALE = 1.1754943508222875e-38  # below it `convert` gives the channel scale 1
+SMALLEST_SCALE = 1.1754943508222875e-38  # below it float32 is denormal: `convert` gives scale 1
 
 
 class BiasRounder(nn.Module):

@@ -14,14 +14,9 @@ from edgeqat.graph import structure
 from edgeqat.graph.converted import ConvertedModel
 from edgeqat.graph.model import QuantizedModel
 from edgeqat.graph.operators import PASS_THROUGH, WEIGHTED, aten, weight_axis
-from edgeqat.nn.bias import BiasRounder
+from edgeqat.nn.bias import INT32_MAX, SMALLEST_SCALE, BiasRounder
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.quantization.calibrate import check_finite
-
-INT32_MAX = 2**31 - 1
-SMALLEST_SCALE = (
-    1.1754943508222875e-38  # below it float32 is denormal, and accelerators flush it to 0
-)
 
 
 def fold_scale(
