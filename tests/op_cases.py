@@ -109,6 +109,15 @@ def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> S
         state = (torch.full((n,), torch.inf), torch.full((n,), -torch.inf))
         options = {"averaging": (None, 0.1, 1.0)[seed % 3], "axis": axis}
         return (x.detach(), *state, torch.zeros(2, dtype=torch.int64)), options
+    if op == "oscillation_update_":
+        weight = x.detach().clone() if 0 in x.stride() else x.detach()
+        limits = (q.qmin, q.qmax) if q.qmin < 0 else (-8, 7)
+        qparams_ = (q.scale, q.zero_point.clamp(*limits), *limits)
+        counters = (torch.rand(x.shape, generator=generator), codes.float() + 0.5 * (codes > 0))
+        frozen = (torch.arange(x.numel()) % 5 == 0).reshape(x.shape)
+        options = {"freeze_threshold": None if seed % 3 == 0 else 0.5, **q.options()}
+        state = (codes, codes.sign(), *counters, frozen)
+        return (weight, *qparams_, *state, 0.1), options
     if op == "choose_qparams":
         low = torch.linspace(-3.0, 0.5, seed + 1)
         return (low, low + 1.5, q.qmin, q.qmax, seed % 2 == 0), {}

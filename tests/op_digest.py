@@ -38,6 +38,13 @@ def results(case: Case) -> Iterator[tuple[str, Any]]:
     packed = functional.pack(codes, 8)
     yield "pack", packed
     yield "unpack", functional.unpack(packed, 8, x.shape, signed=q.qmin < 0)
+    weight = x.clone(memory_format=torch.contiguous_format)
+    weights = (weight, q.scale, q.zero_point.clamp(-8, 7), -8, 7)
+    state = (torch.zeros_like(weight, dtype=torch.int8), torch.ones_like(weight, dtype=torch.int8))
+    means = (torch.zeros_like(weight, dtype=torch.float32) for _ in range(2))
+    state = (*state, *means, torch.zeros_like(weight, dtype=torch.bool))
+    functional.oscillation_update_(*weights, *state, 0.1, 0.05, **q.options())
+    yield "oscillation_update_", (weight, *state)
     channels = 1 if q.axis is None or q.group_size else x.shape[q.axis]
     low, high = torch.full((channels,), torch.inf), torch.full((channels,), -torch.inf)
     count = torch.zeros(2, dtype=torch.int64)

@@ -17,6 +17,7 @@ void quantize_baseline(const QuantizeArgs& args, I64 begin, I64 end);
 void dequantize_baseline(const DequantizeArgs& args, I64 begin, I64 end);
 I64 observe_minmax_baseline(const ObserveMinmaxArgs& args, I64 begin, I64 end,
                             std::int32_t* min_keys, std::int32_t* max_keys);
+void oscillation_update_baseline(const OscillationUpdateArgs& args, I64 begin, I64 end);
 
 #if EDGEQAT_X86
 void fake_quantize_v3(const FakeQuantizeArgs& args, I64 begin, I64 end);
@@ -31,6 +32,8 @@ I64 observe_minmax_v3(const ObserveMinmaxArgs& args, I64 begin, I64 end, std::in
                       std::int32_t* max_keys);
 I64 observe_minmax_v4(const ObserveMinmaxArgs& args, I64 begin, I64 end, std::int32_t* min_keys,
                       std::int32_t* max_keys);
+void oscillation_update_v3(const OscillationUpdateArgs& args, I64 begin, I64 end);
+void oscillation_update_v4(const OscillationUpdateArgs& args, I64 begin, I64 end);
 #endif
 
 }  // namespace edgeqat::cpu

@@ -15,6 +15,7 @@ constexpr KernelTable kTable[] = {
         .quantize = quantize_baseline,
         .dequantize = dequantize_baseline,
         .observe_minmax = observe_minmax_baseline,
+        .oscillation_update = oscillation_update_baseline,
     },
 #if EDGEQAT_X86
     {
@@ -24,6 +25,7 @@ constexpr KernelTable kTable[] = {
         .quantize = quantize_v3,
         .dequantize = dequantize_v3,
         .observe_minmax = observe_minmax_v3,
+        .oscillation_update = oscillation_update_v3,
     },
     {
         .isa = Isa::kV4,
@@ -32,6 +34,7 @@ constexpr KernelTable kTable[] = {
         .quantize = quantize_v4,
         .dequantize = dequantize_v4,
         .observe_minmax = observe_minmax_v4,
+        .oscillation_update = oscillation_update_v4,
     },
 #endif
 };

@@ -9,6 +9,7 @@
 #include "edgeqat/fake_quantize.h"
 #include "edgeqat/isa.h"
 #include "edgeqat/observer.h"
+#include "edgeqat/oscillation.h"
 #include "edgeqat/quantize.h"
 
 namespace edgeqat::cpu {
@@ -27,6 +28,8 @@ struct KernelTable {
   // channels, which the caller has started; returns the number of non-finite values.
   std::int64_t (*observe_minmax)(const ObserveMinmaxArgs& args, std::int64_t begin,
                                  std::int64_t end, std::int32_t* min_keys, std::int32_t* max_keys);
+  void (*oscillation_update)(const OscillationUpdateArgs& args, std::int64_t begin,
+                             std::int64_t end);
 };
 
 // Every variant of this build, whether this CPU can run it or not, slowest first.

@@ -39,6 +39,16 @@ STABLE_TORCH_LIBRARY(edgeqat, m) {
   // grad where the bit is set, otherwise +0; strides of empty_like(grad).
   m.def("fake_quantize_backward(Tensor grad, Tensor bits) -> Tensor");
 
+  // After an optimizer step: frequency of oscillation of every weight, and freezing of those that
+  // oscillate too often; edgeqat/oscillation.h has the rule. The state has weight's shape: codes,
+  // direction int8, frequency, mean_code float32 (NaN: not seen yet), frozen bool. A frozen weight
+  // becomes (round(mean_code) - zero_point) * scale. freeze_threshold=None: counts only.
+  m.def(
+      "oscillation_update_(Tensor(a!) weight, Tensor scale, Tensor zero_point, int qmin, int qmax, "
+      "Tensor(b!) codes, Tensor(c!) direction, Tensor(d!) frequency, Tensor(e!) mean_code, "
+      "Tensor(f!) frozen, float momentum, float? freeze_threshold=None, int? axis=None, "
+      "SymInt? group_size=None) -> ()");
+
   // Codes: int8 if qmin < 0, otherwise uint8; strides of empty_like(x). NaN gives the zero point.
   m.def(
       "quantize(Tensor x, Tensor scale, Tensor zero_point, int qmin, int qmax, *, "

@@ -23,11 +23,13 @@ SCHEMA = ROOT / "csrc/torch/schema.cpp"
 # Where the C++ function is not named after its op.
 KERNELS = {
     "observe_minmax_": "observe_minmax",
+    "oscillation_update_": "oscillation_update",
     "fake_quantize_train": "fake_quantize",
     "choose_qparams": "ChooseQParams",
 }
 CUDA_KERNELS = {
     "observe_minmax_": "observe_minmax_update",
+    "oscillation_update_": "oscillation_update",
     "fake_quantize_train": "fake_quantize",
 }
 # Already scalar and host-only, so it has no second C++ version; the NumPy reference checks it.

@@ -23,6 +23,7 @@ from edgeqat.functional._fake_quantize import (
     fake_quantize_train,
 )
 from edgeqat.functional._observe import choose_qparams, observe_minmax_
+from edgeqat.functional._oscillation import oscillation_update_
 
 __all__ = [
     "choose_qparams",
@@ -31,6 +32,7 @@ __all__ = [
     "fake_quantize_backward",
     "fake_quantize_train",
     "observe_minmax_",
+    "oscillation_update_",
     "pack",
     "quantize",
     "unpack",

@@ -7,6 +7,6 @@ autograd formulas, the autocast policy and the vmap rules. Call the ops by `edge
 
 from __future__ import annotations
 
-from edgeqat.ops import _autocast, _autograd, _fake, _vmap
+from edgeqat.ops import _autocast, _autograd, _fake, _oscillation, _vmap
 
-__all__ = ["_autocast", "_autograd", "_fake", "_vmap"]
+__all__ = ["_autocast", "_autograd", "_fake", "_oscillation", "_vmap"]

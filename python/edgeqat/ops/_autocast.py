@@ -17,6 +17,7 @@ POLICY: dict[str, str] = {
     "fake_quantize": "keep",
     "fake_quantize_train": "keep",
     "fake_quantize_backward": "keep",
+    "oscillation_update_": "keep",
     "quantize": "keep",
     "dequantize": "keep",
     "pack": "keep",

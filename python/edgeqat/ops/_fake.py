@@ -70,6 +70,26 @@ def _fake_quantize_backward(grad: Tensor, bits: Tensor) -> Tensor:
     return torch.empty_like(grad)
 
 
+@register_fake("edgeqat::oscillation_update_")
+def _oscillation_update_(
+    weight: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    codes: Tensor,
+    direction: Tensor,
+    frequency: Tensor,
+    mean_code: Tensor,
+    frozen: Tensor,
+    momentum: float,
+    freeze_threshold: float | None = None,
+    axis: int | None = None,
+    group_size: int | None = None,
+) -> None:
+    return None
+
+
 @register_fake("edgeqat::quantize")
 def _quantize(
     x: Tensor,

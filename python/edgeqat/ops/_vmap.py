@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """torch.vmap rules: element-wise ops run once over the batch, the others once per sample.
 
-An in-place observer cannot be batched: every sample would write the same statistics.
+Ops that update state in place cannot be batched: every sample would write the same state.
 """
 
 from __future__ import annotations
@@ -58,11 +58,13 @@ def _element_wise(op: Callable[..., Any]) -> _Rule:
     return rule
 
 
-def _refuse(info: Any, in_dims: tuple[int | None, ...], *args: Any, **kwargs: Any) -> Any:
-    raise NotImplementedError(
-        "edgeqat.observe_minmax_ updates its statistics in place and cannot run under torch.vmap; "
-        "observe the whole batch outside vmap"
-    )
+def _refuse(op: str, instead: str) -> _Rule:
+    def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError(
+            f"edgeqat.{op} updates its state in place and cannot run under torch.vmap; {instead}"
+        )
+
+    return rule
 
 
 _ops = torch.ops.edgeqat
@@ -70,4 +72,8 @@ for _name in ("fake_quantize", "quantize", "dequantize"):
     register_vmap(f"edgeqat::{_name}", _element_wise(getattr(_ops, _name).default))
 for _name in ("choose_qparams", "fake_quantize_train", "fake_quantize_backward", "pack", "unpack"):
     register_vmap(f"edgeqat::{_name}", _per_sample(getattr(_ops, _name).default))
-register_vmap("edgeqat::observe_minmax_", _refuse)
+for _name, _instead in {
+    "observe_minmax_": "observe the whole batch outside vmap",
+    "oscillation_update_": "update one weight tensor after the other outside vmap",
+}.items():
+    register_vmap(f"edgeqat::{_name}", _refuse(_name, _instead))

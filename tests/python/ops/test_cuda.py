@@ -31,16 +31,22 @@ def emulation() -> Path | None:
     return max(builds, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def results_of(result: Any, arguments: list[Any]) -> tuple[torch.Tensor, ...]:
+def written(op: str) -> list[int]:
+    """Positions of the arguments that the op changes in place."""
+    arguments = getattr(torch.ops.edgeqat, op).default._schema.arguments
+    return [i for i, a in enumerate(arguments) if a.alias_info and a.alias_info.is_write]
+
+
+def results_of(op: str, result: Any, arguments: list[Any]) -> tuple[torch.Tensor, ...]:
     """The returned tensors, or those that an op without a result wrote to."""
     if result is None:
-        return tuple(arguments[1:4])
+        return tuple(arguments[i] for i in written(op))
     return (result,) if isinstance(result, torch.Tensor) else tuple(result)
 
 
 def on_cpu(op: str, arguments: list[Any], options: dict[str, Any]) -> tuple[torch.Tensor, ...]:
     arguments = [a.clone() if isinstance(a, torch.Tensor) else a for a in arguments]
-    return results_of(getattr(torch.ops.edgeqat, op)(*arguments, **options), arguments)
+    return results_of(op, getattr(torch.ops.edgeqat, op)(*arguments, **options), arguments)
 
 
 def on_gpu(op: str, arguments: list[Any], options: dict[str, Any]) -> tuple[torch.Tensor, ...]:
@@ -49,7 +55,7 @@ def on_gpu(op: str, arguments: list[Any], options: dict[str, Any]) -> tuple[torc
 
     arguments = [move(a) for a in arguments]
     result = getattr(torch.ops.edgeqat, op)(*arguments, **{k: move(v) for k, v in options.items()})
-    return tuple(r.cpu() for r in results_of(result, arguments))
+    return tuple(r.cpu() for r in results_of(op, result, arguments))
 
 
 def on_emulation(
@@ -57,11 +63,10 @@ def on_emulation(
 ) -> tuple[torch.Tensor, ...]:
     keys = torch._C.DispatchKeySet(torch._C.DispatchKey.CUDA)
     overload = getattr(torch.ops.edgeqat, op).default
-    # the mutated statistics are copied as they lie; data keep their strides
-    arguments = [
-        a.clone() if isinstance(a, torch.Tensor) and i else a for i, a in enumerate(arguments)
-    ]
-    return results_of(overload.redispatch(keys, *arguments, **options), arguments)
+    # what is changed in place is copied, in its memory order; other data keep their strides
+    changed = written(op)
+    arguments = [a.clone() if i in changed else a for i, a in enumerate(arguments)]
+    return results_of(op, overload.redispatch(keys, *arguments, **options), arguments)
 
 
 @pytest.fixture(params=["emulated", pytest.param("cuda", marks=pytest.mark.cuda)])
