@@ -13,6 +13,7 @@ from edgeqat.export.requirements import require
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+    from edgeqat.export.onnx_add import Addition
     from edgeqat.export.onnx_constants import ActivationType
     from edgeqat.export.onnx_qdq import BiasFormat, WeightContainer
 
@@ -31,6 +32,7 @@ def export_onnx(
     activation_type: ActivationType = "uint8",
     optimize: bool = True,
     bias: BiasFormat = "auto",
+    addition: Addition = "exact",
 ) -> Path:
     """Write `converted` as an ONNX file; the file appears whole or not at all, and equal models give equal bytes.
 
@@ -47,6 +49,8 @@ def export_onnx(
             "int8" is for runtimes that want signed codes.
         optimize: let the exporter fold constants and merge equal nodes; it never touches Q/DQ.
         bias: "auto" writes biases of integer layers as int32 at scale ``sx * sw``; "float" leaves them as they are.
+        addition: "exact" keeps ONNX Runtime from fusing the additions whose integer kernel would round some pair of codes the
+            other way (docs/numerics.md, section 6); "fused" leaves all of them to it, one code off now and then.
 
     Returns:
         `path`.
@@ -71,6 +75,7 @@ def export_onnx(
         activation_type=activation_type,
         optimize=optimize,
         bias=bias,
+        addition=addition,
     )
     if model.ByteSize() > _MAX_BYTES:
         raise ValueError(
@@ -90,6 +95,7 @@ def to_onnx(
     activation_type: ActivationType = "uint8",
     optimize: bool = True,
     bias: BiasFormat = "auto",
+    addition: Addition = "exact",
 ) -> ModelProto:
     """The `onnx.ModelProto` that `export_onnx` writes; same arguments and errors.
 
@@ -106,7 +112,15 @@ def to_onnx(
     _check_choice("weight_container", weight_container, ("packed", "int8"))
     _check_choice("activation_type", activation_type, ("uint8", "int8"))
     _check_choice("bias", bias, ("auto", "float"))
-    from edgeqat.export import onnx_clip, onnx_finish, onnx_linear, onnx_trace, onnx_weights
+    _check_choice("addition", addition, ("exact", "fused"))
+    from edgeqat.export import (
+        onnx_add,
+        onnx_clip,
+        onnx_finish,
+        onnx_linear,
+        onnx_trace,
+        onnx_weights,
+    )
     from edgeqat.export.onnx_qdq import Rewriter
 
     graph_module = onnx_weights.graph_module(converted)
@@ -126,6 +140,8 @@ def to_onnx(
         optimize=optimize,
     )
     onnx_clip.drop_redundant_limits(traced.model)
+    if addition == "exact":
+        onnx_add.unfuse_inexact_additions(traced.model, activation_type)
     onnx_linear.fold_weight_transposes(traced.model, traced.names)
     bits = {weight.name: weight.bits for weight in weights}
     bits |= {f"{name}.transposed": width for name, width in bits.items()}

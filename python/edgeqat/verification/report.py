@@ -19,8 +19,9 @@ MOVES = frozenset({"reshape", "transpose", "slice", "expand", "identity", "max_p
 class Thresholds:
     """How far a file may be from the integer reference and from the trained model.
 
-    ONNX Runtime computes products exactly, but rounds additions and poolings in its own way: 1 LSB in 0.7 % of the outputs
-    of Add, in 24 % of AveragePool (measured with 1.31), each on the inputs that the file itself had.
+    ONNX Runtime computes products exactly, but rounds fused additions and poolings in its own way: 1 LSB in up to 0.7 % of the
+    outputs of Add (none as `export` writes it by default), in 24 % of AveragePool (measured with 1.31), each on the inputs that
+    the file itself had.
 
     Args:
         max_lsb: largest difference of a code.
