@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from datasets import Split
-from training import Normalization, Schedule, accuracy, batches, predictions, train
+from training import Augment, Normalize, Schedule, accuracy, batches, predictions, train
 
 ROWS = ("float", "naive 4 bit", "PTQ W8A8", "PTQ W4A8", "QAT W4A8", "QAT W4A4")
 
@@ -42,17 +42,29 @@ class Task:
         [int], nn.Module
     ]  # seed -> the float model that every row of that seed starts from
     train: Split
-    choice: Split
+    choice: Split | None  # None: choices were made on other data than the training's
     reported: Split
-    normalize: Normalization
+    normalize: Normalize
     epochs: int
     lr: float
     shift: int
     extra: dict[str, Split] = dataclasses.field(default_factory=dict)  # scored for information
+    batch: int = 128
+    augmentation: Augment | None = None  # None: flips and shifts of images
+
+    def schedule(self, seed: int) -> Schedule:
+        """What the float row and the QAT rows of one seed have in common."""
+        return Schedule(self.epochs, self.lr, seed, self.batch, self.shift)
 
 
-def arguments(description: str | None, name: str) -> argparse.Namespace:
-    """Parses the options that the comparing examples have in common."""
+def arguments(
+    description: str | None,
+    name: str,
+    *,
+    rows: Sequence[str] = ROWS,
+    flags: Mapping[str, str] | None = None,
+) -> argparse.Namespace:
+    """Parses the options that the comparing examples have in common, and ``flags`` (name: help)."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", help="folder with the data sets (default: EDGEQAT_DATA)")
     parser.add_argument(
@@ -62,8 +74,10 @@ def arguments(description: str | None, name: str) -> argparse.Namespace:
         "--results", type=Path, help="JSON of the whole table (default: OUT/results.json)"
     )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
+    parser.add_argument("--rows", nargs="+", choices=rows, default=list(rows), metavar="ROW")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    for flag, text in (flags or {}).items():
+        parser.add_argument(flag, action="store_true", help=text)
     parsed = parser.parse_args()
     torch.set_num_threads(parsed.threads)
     parsed.out.mkdir(parents=True, exist_ok=True)
@@ -81,7 +95,7 @@ def rounded_per_tensor(model: nn.Module, bits: int = 4) -> nn.Module:
     return model.eval()
 
 
-def onnx_predictions(path: Path, split: Split, normalize: Normalization) -> Tensor:
+def onnx_predictions(path: Path, split: Split, normalize: Normalize) -> Tensor:
     """Classes that ONNX Runtime predicts from the file; nothing of the library takes part."""
     import onnxruntime
 
@@ -100,6 +114,19 @@ def float_bytes(model: nn.Module, path: Path) -> int:
     return path.stat().st_size
 
 
+def fit(task: Task, model: nn.Module, schedule: Schedule, checkpoint: Path) -> None:
+    """Trains ``model`` in place on the task's training images."""
+    train(
+        model,
+        task.train,
+        task.normalize,
+        schedule,
+        checkpoint,
+        augmentation=task.augmentation,
+        label=checkpoint.stem,
+    )
+
+
 def quantized_row(
     task: Task, start: nn.Module, recipe: str, stem: Path, schedule: Schedule | None
 ) -> tuple[nn.Module, dict[str, Any]]:
@@ -112,9 +139,7 @@ def quantized_row(
     student = edgeqat.prepare(start, plan)
     edgeqat.calibrate(student, batches(calibration, task.normalize, 128))
     if schedule is not None:
-        train(
-            student, task.train, task.normalize, schedule, stem.with_suffix(".pt"), label=stem.name
-        )
+        fit(task, student, schedule, stem.with_suffix(".pt"))
     student.eval()
 
     checkpoint, exported = stem.with_suffix(".safetensors"), stem.with_suffix(".onnx")
@@ -137,13 +162,12 @@ def measure(task: Task, row: str, seed: int, out: Path) -> dict[str, Any]:
     if done.exists():
         return dict(json.loads(done.read_text()))
     started = time.perf_counter()
-    schedule = Schedule(task.epochs, task.lr, seed, shift=task.shift)
+    schedule = task.schedule(seed)
     model = task.start(seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     result: dict[str, Any] = {"row": row, "seed": seed}
     kind, *recipe = row.split()
     if kind != "QAT":  # the float row itself, or a row that starts from it
-        reference = out / f"float-seed{seed}.pt"
-        train(model, task.train, task.normalize, schedule, reference, label=f"float-seed{seed}")
+        fit(task, model, schedule, out / f"float-seed{seed}.pt")
     if kind == "float":
         result["checkpoint_bytes"] = float_bytes(model, stem.with_suffix(".safetensors"))
     elif kind == "naive":
@@ -152,7 +176,8 @@ def measure(task: Task, row: str, seed: int, out: Path) -> dict[str, Any]:
         training = schedule if kind == "QAT" else None
         model, figures = quantized_row(task, model, recipe[0].lower(), stem, training)
         result |= figures
-    for name, split in {"choice": task.choice, "reported": task.reported, **task.extra}.items():
+    chosen = {} if task.choice is None else {"choice": task.choice}
+    for name, split in {**chosen, "reported": task.reported, **task.extra}.items():
         result[name] = accuracy(predictions(model, split, task.normalize), split)
     result["seconds"] = round(time.perf_counter() - started, 1)
     temporary = done.with_suffix(f".{os.getpid()}.tmp")
@@ -216,6 +241,13 @@ def compare(task: Task, options: argparse.Namespace, notes: dict[str, Any]) -> N
     results = [
         measure(task, row, seed, options.out) for seed in options.seeds for row in options.rows
     ]
+    report(task, options, notes, results)
+
+
+def report(
+    task: Task, options: argparse.Namespace, notes: dict[str, Any], results: list[dict[str, Any]]
+) -> None:
+    """Prints the rows as a table and writes them as JSON, with what it takes to repeat them."""
     print_table(results)
     path = options.results or options.out / "results.json"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -95,3 +95,35 @@ class FashionNet(nn.Module):
         y = F.relu(self.bn3(self.conv3(x)))
         x = F.relu(self.bn4(self.conv4(y)) + x)
         return self.linear(torch.flatten(F.max_pool2d(x, 2), 1))
+
+
+class DSCNN(nn.Module):
+    """MLPerf Tiny's keyword network: depthwise-separable, 64 channels, batch norms after all.
+
+    (N, 1, 49, 10) features to logits (N, classes); 23,756 parameters for 12 classes.
+    """
+
+    def __init__(self, classes: int = 12, channels: int = 64) -> None:
+        super().__init__()
+
+        def norm() -> nn.BatchNorm2d:
+            return nn.BatchNorm2d(channels, eps=1e-3)
+
+        self.conv0 = nn.Conv2d(1, channels, (10, 4), stride=2)
+        self.conv0_bn = norm()
+        for i in range(1, 5):
+            depthwise = nn.Conv2d(channels, channels, 3, padding=1, groups=channels)
+            self.add_module(f"dw{i}", depthwise)
+            self.add_module(f"dw{i}_bn", norm())
+            self.add_module(f"pw{i}", nn.Conv2d(channels, channels, 1))
+            self.add_module(f"pw{i}_bn", norm())
+        self.fc = nn.Linear(channels, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.pad(x, (1, 1, 4, 5))  # TensorFlow's SAME at stride 2: one row more below than above
+        x = F.relu(self.conv0_bn(self.conv0(x)))
+        for i in range(1, 5):
+            for layer in (f"dw{i}", f"pw{i}"):
+                x = getattr(self, layer)(x)
+                x = F.relu(getattr(self, f"{layer}_bn")(x))
+        return self.fc(x.mean(dim=(2, 3)))

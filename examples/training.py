@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -18,6 +18,9 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from datasets import Split
+
+Normalize = Callable[[Tensor], Tensor]  # what a split holds -> what the network takes
+Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,14 +64,14 @@ def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) 
     return padded[n, c, rows.view(count, 1, height, 1), columns.view(count, 1, 1, width)]
 
 
-def batches(split: Split, normalize: Normalization, size: int = 500) -> Iterator[Tensor]:
+def batches(split: Split, normalize: Normalize, size: int = 500) -> Iterator[Tensor]:
     """Yields normalized images in order, without labels, as ``edgeqat.calibrate`` takes them."""
     for start in range(0, len(split), size):
         yield normalize(split.images[start : start + size])
 
 
 @torch.no_grad()
-def predictions(model: nn.Module, split: Split, normalize: Normalization) -> Tensor:
+def predictions(model: nn.Module, split: Split, normalize: Normalize) -> Tensor:
     """Returns the predicted classes, int64 (N,); the model is left in eval mode."""
     model.eval()
     return torch.cat([model(x).argmax(1) for x in batches(split, normalize)])
@@ -97,14 +100,17 @@ def _resume(path: Path, config: dict[str, object], *parts: object) -> int:
 def train(
     model: nn.Module,
     split: Split,
-    normalize: Normalization,
+    normalize: Normalize,
     schedule: Schedule,
     checkpoint: Path,
     *,
     flip: bool = True,
+    augmentation: Augment | None = None,
     label: str = "train",
 ) -> nn.Module:
     """Trains in place; goes on from ``checkpoint`` with the batches of an unbroken run.
+
+    ``augmentation`` takes the place of flips and shifts, for data that are no images.
 
     Raises:
         ValueError: the checkpoint was written with another schedule.
@@ -128,7 +134,11 @@ def train(
         )
         for step in bar:
             rows = order[step * schedule.batch : (step + 1) * schedule.batch]
-            images = augment(split.images[rows], schedule.shift, flip, generator)
+            images = split.images[rows]
+            if augmentation is None:
+                images = augment(images, schedule.shift, flip, generator)
+            else:
+                images = augmentation(images, generator)
             x = normalize(images).contiguous(memory_format=torch.channels_last)
             loss = F.cross_entropy(model(x), split.labels[rows])
             optimizer.zero_grad()
