@@ -95,10 +95,11 @@ def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> S
     codes = torch.randint(-2, 2, x.shape, generator=generator).to(torch.int8)
     bits = (2, 4, 8)[seed % 3]
     if op in ("fake_quantize", "fake_quantize_train"):
-        return (grad, *q.positional()), {**q.options(), "mask": mask}
+        return (grad, *q.positional()), {**q.options(), "mask": mask, "activation": seed % 4}
     if op == "fake_quantize_backward":
         size = ((x.numel() + 7) // 8,)
-        return (grad, torch.randint(0, 256, size, generator=generator).to(torch.uint8)), {}
+        packed = torch.randint(0, 256, size, generator=generator).to(torch.uint8)
+        return (grad, packed, *((x.detach(), 3) if seed % 2 else ())), {}
     if op == "quantize":
         return (grad, *q.positional()), q.options()
     if op == "dequantize":

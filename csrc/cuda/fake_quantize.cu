@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // fake_quantize: one pass that reads x once and writes y and, for training, one bit per element.
+#include "cuda/activation_rule.h"
 #include "cuda/fake_quantize.h"
 #include "cuda/float_types.h"
 #include "cuda/launch.cuh"
@@ -29,9 +30,11 @@ __global__ void FakeQuantizeKernel(FakeQuantizeArgs p, QparamIndex index, std::i
       if (k >= count) break;
       if (!kUniform) grid = LoadGrid(p.scale, p.zero_point, index(first + k), p.qmin, p.qmax);
       const bool kept = p.mask == nullptr || keep.values[k] != 0;
-      const float position = GridPosition(ToFloat(in.values[k]), grid);
+      const float value = ToFloat(in.values[k]);
+      const float position = GridPosition(Activate(p.activation, value), grid);
       out.values[k] = FromFloat<T>(kept ? ValueAt(position, grid) : 0.0f);
-      byte |= static_cast<unsigned>(kept && IsInRange(position, grid)) << k;
+      const bool passes = IsInRange(position, grid) && PassesActivation(p.activation, value);
+      byte |= static_cast<unsigned>(kept && passes) << k;
     }
     StorePack(y, first, count, whole, out);
     if (p.bits != nullptr) p.bits[first / kChunk] = static_cast<std::uint8_t>(byte);
@@ -47,6 +50,11 @@ __global__ void FakeQuantizeBackwardKernel(FakeQuantizeBackwardArgs p, bool alig
     const bool whole = aligned && count == kChunk;
     auto pack = LoadPack(grad, first, count, whole);
     const unsigned byte = p.bits[first / kChunk];
+    if (p.activation == ActivationKind::kHardswish) {
+      const auto x = LoadPack(static_cast<const T*>(p.x), first, count, whole);
+      for (int k = 0; k < kChunk; ++k)
+        pack.values[k] = HardswishGradient(pack.values[k], x.values[k]);
+    }
     for (int k = 0; k < kChunk; ++k) {
       // a select, not a product with the bit: NaN * 0 would be NaN
       if (((byte >> k) & 1u) == 0) pack.values[k] = T{};
@@ -71,7 +79,7 @@ void fake_quantize(const FakeQuantizeArgs& args, cudaStream_t stream) {
 
 void fake_quantize_backward(const FakeQuantizeBackwardArgs& args, cudaStream_t stream) {
   const int blocks = GridBlocks(CeilDivide(args.numel, kChunk), MultiprocessorCount());
-  const bool aligned = AreAligned(16, args.grad, args.grad_x);
+  const bool aligned = AreAligned(16, args.grad, args.grad_x, args.x);
   VisitFloatType(args.dtype, [&]<typename T>() {
     Launch(&FakeQuantizeBackwardKernel<T>, blocks, stream, args, aligned);
   });

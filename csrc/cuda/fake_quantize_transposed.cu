@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels for channels_last data: one pass that reads in memory order and packs bits in
 // row-major order.
+#include "cuda/activation_rule.h"
 #include "cuda/fake_quantize_transposed.h"
 #include "cuda/fast_divisor.h"
 #include "cuda/float_types.h"
@@ -81,9 +82,11 @@ __global__ void FakeQuantizeTransposedKernel(FakeQuantizeArgs p, QparamIndex ind
     for (int k = 0; k < kChunk; ++k) {
       if (!kUniform) grid = LoadGrid(p.scale, p.zero_point, index(first + k), p.qmin, p.qmax);
       const bool kept = p.mask == nullptr || keep.values[k] != 0;
-      const float position = GridPosition(ToFloat(pack.values[k]), grid);
+      const float value = ToFloat(pack.values[k]);
+      const float position = GridPosition(Activate(p.activation, value), grid);
       pack.values[k] = FromFloat<T>(kept ? ValueAt(position, grid) : 0.0f);
-      byte |= static_cast<unsigned>(kept && IsInRange(position, grid)) << k;
+      const bool passes = IsInRange(position, grid) && PassesActivation(p.activation, value);
+      byte |= static_cast<unsigned>(kept && passes) << k;
     }
     for (int k = 0; k < kChunk; ++k) y[memory[k]] = pack.values[k];
     p.bits[byte_position] = static_cast<std::uint8_t>(byte);
@@ -102,6 +105,9 @@ __global__ void FakeQuantizeBackwardTransposedKernel(FakeQuantizeBackwardArgs p,
     for (int k = 0; k < kChunk; ++k) {
       memory[k] = at.pixel * walk.columns + at.column;
       pack.values[k] = grad[memory[k]];
+      if (p.activation == ActivationKind::kHardswish) {
+        pack.values[k] = HardswishGradient(pack.values[k], static_cast<const T*>(p.x)[memory[k]]);
+      }
       at.Advance(walk.rows.divisor());
     }
     for (int k = 0; k < kChunk; ++k) {

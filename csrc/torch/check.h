@@ -14,6 +14,7 @@
 #include <string_view>
 #include <vector>
 
+#include "edgeqat/activation.h"
 #include "edgeqat/error.h"
 #include "edgeqat/quant_layout.h"
 #include "torch/describe.h"
@@ -76,6 +77,31 @@ inline void CheckRange(std::string_view op, std::int64_t qmin, std::int64_t qmax
        "Use -128, 127 for int8, 0, 255 for uint8, -8, 7 for int4.");
 }
 
+inline ActivationKind CheckActivation(std::string_view op, std::int64_t activation) {
+  if (activation >= 0 && activation < kActivationKinds) {
+    return static_cast<ActivationKind>(activation);
+  }
+  Fail(op, "activation", "0 (none), 1 (relu), 2 (relu6) or 3 (hardswish)",
+       std::to_string(activation), "edgeqat.functional takes the names instead.");
+}
+
+// fake_quantize_backward: the bits tell the derivative of the other activations, so only hardswish
+// is left for the kernel, which needs x for it.
+inline ActivationKind CheckBackwardActivation(std::int64_t activation,
+                                              const std::optional<Tensor>& x, const Tensor& grad) {
+  constexpr const char* kOp = "fake_quantize_backward";
+  const ActivationKind kind = CheckActivation(kOp, activation);
+  if (HasBinaryDerivative(kind)) return ActivationKind::kNone;
+  if (!x.has_value()) {
+    Fail(kOp, "x", "the input of fake_quantize_train for hardswish", "None",
+         "Its derivative is no bit: save x and pass it.");
+  }
+  CheckDtype(kOp, "x", *x, grad.scalar_type());
+  CheckDevice(kOp, "x", *x, grad);
+  CheckShape(kOp, "x", *x, Sizes(grad), "x and grad have the same shape.");
+  return kind;
+}
+
 // A negative axis counts from the end; the result is in [0, dim).
 inline std::int64_t CheckAxis(std::string_view op, std::int64_t axis, std::int64_t dim) {
   if (axis >= -dim && axis < dim) return axis < 0 ? axis + dim : axis;
@@ -90,14 +116,12 @@ struct Granularity {
   std::optional<std::int64_t> group_size;
 };
 
-// Checks dtype, device, granularity and shapes of scale and zero_point against the data.
-inline Granularity CheckQParams(std::string_view op, const Tensor& data, const Tensor& scale,
-                                const Tensor& zero_point, std::optional<std::int64_t> axis,
-                                std::optional<std::int64_t> group_size) {
+// Checks dtype, device, granularity and shape of scale against the data.
+inline Granularity CheckScales(std::string_view op, const Tensor& data, const Tensor& scale,
+                               std::optional<std::int64_t> axis,
+                               std::optional<std::int64_t> group_size) {
   CheckDtype(op, "scale", scale, ScalarType::Float);
-  CheckDtype(op, "zero_point", zero_point, ScalarType::Int);
   CheckDevice(op, "scale", scale, data);
-  CheckDevice(op, "zero_point", zero_point, data);
   const auto shape = Sizes(data);
   Granularity result;
   if (!axis.has_value()) {
@@ -127,8 +151,18 @@ inline Granularity CheckQParams(std::string_view op, const Tensor& data, const T
                    ? "One scale per group: x's shape with x.size(axis) / group_size at the axis."
                    : "One scale per channel of the axis.");
   }
-  CheckShape(op, "zero_point", zero_point, Sizes(scale), "It has the shape of scale.");
   return result;
+}
+
+// The same and zero_point, which has the shape of scale.
+inline Granularity CheckQParams(std::string_view op, const Tensor& data, const Tensor& scale,
+                                const Tensor& zero_point, std::optional<std::int64_t> axis,
+                                std::optional<std::int64_t> group_size) {
+  CheckDtype(op, "zero_point", zero_point, ScalarType::Int);
+  CheckDevice(op, "zero_point", zero_point, data);
+  const Granularity granularity = CheckScales(op, data, scale, axis, group_size);
+  CheckShape(op, "zero_point", zero_point, Sizes(scale), "It has the shape of scale.");
+  return granularity;
 }
 
 inline void CheckMask(std::string_view op, const std::optional<Tensor>& mask, const Tensor& data) {

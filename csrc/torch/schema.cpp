@@ -23,21 +23,61 @@ STABLE_TORCH_LIBRARY(edgeqat, m) {
       "choose_qparams(Tensor min_val, Tensor max_val, int qmin, int qmax, bool symmetric) "
       "-> (Tensor scale, Tensor zero_point)");
 
-  // y = (clamp(round_half_even(x / scale) + zero_point, qmin, qmax) - zero_point) * scale, in x's
-  // dtype and with the strides of empty_like(x). mask (bool, x's shape): +0 where False. No `*`
+  // y = (clamp(round_half_even(a / scale) + zero_point, qmin, qmax) - zero_point) * scale, in x's
+  // dtype and with the strides of empty_like(x). mask (bool, x's shape): +0 where False.
+  // activation: a = x, relu(x), relu6(x) or hardswish(x) for 0 to 3 (edgeqat/activation.h). No `*`
   // before axis: torch.library refuses vmap and autograd formulas for keyword-only tensors.
   m.def(
       "fake_quantize(Tensor x, Tensor scale, Tensor zero_point, int qmin, int qmax, "
-      "int? axis=None, SymInt? group_size=None, Tensor? mask=None) -> Tensor");
+      "int? axis=None, SymInt? group_size=None, Tensor? mask=None, int activation=0) -> Tensor");
 
   // The same y, and bits uint8 [ceil(n / 8)]: bit e % 8 of byte e / 8 tells that element e, counted
-  // in row-major order of x's shape whatever its strides, was in range and not masked out.
+  // in row-major order of x's shape whatever its strides, was in range and not masked out, and that
+  // relu or relu6 did not cut it off.
   m.def(
       "fake_quantize_train(Tensor x, Tensor scale, Tensor zero_point, int qmin, int qmax, "
-      "int? axis=None, SymInt? group_size=None, Tensor? mask=None) -> (Tensor y, Tensor bits)");
+      "int? axis=None, SymInt? group_size=None, Tensor? mask=None, int activation=0) "
+      "-> (Tensor y, Tensor bits)");
 
-  // grad where the bit is set, otherwise +0; strides of empty_like(grad).
-  m.def("fake_quantize_backward(Tensor grad, Tensor bits) -> Tensor");
+  // grad where the bit is set, otherwise +0; strides of empty_like(grad). Only hardswish needs x:
+  // grad * hardswish'(x) then.
+  m.def(
+      "fake_quantize_backward(Tensor grad, Tensor bits, Tensor? x=None, int activation=0) "
+      "-> Tensor");
+
+  // The step in use of a learned scale parameter, > 0 for every finite one. rule: 0 lsq,
+  // 1 power_of_two, 2 pact (edgeqat/learned_step.h). Float32, scale's shape.
+  m.def("learned_step(Tensor scale, int qmin, int qmax, int rule=0) -> Tensor");
+
+  // fake_quantize with step = learned_step(scale) and zero point clamp(rint(-offset / step), qmin,
+  // qmax), or 0. offset: float32, scale's shape. What follows rule is for the gradient alone:
+  // grad_scale None is 1 / sqrt(n * qmax), n elements to a scale; delta is EWGS's; damping pulls x
+  // to the grid; save 0 keeps x, save 1 the residual.
+  m.def(
+      "lsq_fake_quantize(Tensor x, Tensor scale, int qmin, int qmax, int? axis=None, "
+      "SymInt? group_size=None, Tensor? offset=None, Tensor? mask=None, int activation=0, "
+      "int rule=0, float? grad_scale=None, float delta=0.0, float damping=0.0, int save=0) "
+      "-> Tensor");
+
+  // The same y, and residual int8 in the shape and strides of y: rint(253 * (rint(v) - v)) for
+  // v = x / step, or a mark (edgeqat/lsq_fake_quantize.h). Not for hardswish.
+  m.def(
+      "lsq_fake_quantize_train(Tensor x, Tensor scale, int qmin, int qmax, int? axis=None, "
+      "SymInt? group_size=None, Tensor? offset=None, Tensor? mask=None, int activation=0, "
+      "int rule=0, float? grad_scale=None, float delta=0.0) -> (Tensor y, Tensor residual)");
+
+  // The gradients of x (strides of empty_like(x)), scale and offset (empty without an offset).
+  m.def(
+      "lsq_fake_quantize_backward(Tensor grad, Tensor x, Tensor scale, int qmin, int qmax, "
+      "int? axis=None, SymInt? group_size=None, Tensor? offset=None, Tensor? mask=None, "
+      "int activation=0, int rule=0, float? grad_scale=None, float delta=0.0, "
+      "float damping=0.0) -> (Tensor, Tensor, Tensor)");
+
+  // The same from the residual.
+  m.def(
+      "lsq_fake_quantize_compact_backward(Tensor grad, Tensor residual, Tensor scale, int qmin, "
+      "int qmax, int? axis=None, SymInt? group_size=None, Tensor? offset=None, int activation=0, "
+      "int rule=0, float? grad_scale=None, float delta=0.0) -> (Tensor, Tensor, Tensor)");
 
   // After an optimizer step: frequency of oscillation of every weight, and freezing of those that
   // oscillate too often; edgeqat/oscillation.h has the rule. The state has weight's shape: codes,

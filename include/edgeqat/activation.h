@@ -55,8 +55,21 @@ EDGEQAT_FORMULA constexpr float ActivationDerivative(float x) {
   }
 }
 
+// grad * f'(x), +0 where the function is flat, whatever grad is (NaN too).
+template <ActivationKind kKind>
+EDGEQAT_FORMULA constexpr float ActivationGradient(float grad, float x) {
+  if constexpr (kKind == ActivationKind::kNone) {
+    return grad;
+  } else if constexpr (kKind == ActivationKind::kHardswish) {
+    const float product = grad * ActivationDerivative<kKind>(x);
+    return x <= -3.0F ? 0.0F : product;
+  } else {
+    return ActivationDerivative<kKind>(x) == 0.0F ? 0.0F : grad;
+  }
+}
+
 // Whether one bit tells the derivative: it is 0 or 1 everywhere.
-[[nodiscard]] constexpr bool HasBinaryDerivative(ActivationKind kind) {
+[[nodiscard]] EDGEQAT_FORMULA constexpr bool HasBinaryDerivative(ActivationKind kind) {
   return kind != ActivationKind::kHardswish;
 }
 
@@ -75,13 +88,30 @@ EDGEQAT_INLINE constexpr decltype(auto) VisitActivation(ActivationKind kind, Vis
   }
 }
 
-// The same with the kind as an argument, for one value.
-[[nodiscard]] constexpr float Activate(ActivationKind kind, float x) {
-  return VisitActivation(kind, [&]<ActivationKind kKind>() { return Activate<kKind>(x); });
+// The same with the kind as an argument, for one value or where a branch costs nothing.
+[[nodiscard]] EDGEQAT_FORMULA constexpr float Activate(ActivationKind kind, float x) {
+  switch (kind) {
+    case ActivationKind::kRelu:
+      return Activate<ActivationKind::kRelu>(x);
+    case ActivationKind::kRelu6:
+      return Activate<ActivationKind::kRelu6>(x);
+    case ActivationKind::kHardswish:
+      return Activate<ActivationKind::kHardswish>(x);
+    default:
+      return x;
+  }
 }
-[[nodiscard]] constexpr float ActivationDerivative(ActivationKind kind, float x) {
-  return VisitActivation(kind,
-                         [&]<ActivationKind kKind>() { return ActivationDerivative<kKind>(x); });
+[[nodiscard]] EDGEQAT_FORMULA constexpr float ActivationDerivative(ActivationKind kind, float x) {
+  switch (kind) {
+    case ActivationKind::kRelu:
+      return ActivationDerivative<ActivationKind::kRelu>(x);
+    case ActivationKind::kRelu6:
+      return ActivationDerivative<ActivationKind::kRelu6>(x);
+    case ActivationKind::kHardswish:
+      return ActivationDerivative<ActivationKind::kHardswish>(x);
+    default:
+      return 1.0F;
+  }
 }
 
 }  // namespace edgeqat

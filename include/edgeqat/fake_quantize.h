@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "edgeqat/activation.h"
 #include "edgeqat/parallel.h"
 #include "edgeqat/quant_layout.h"
 
@@ -12,9 +13,11 @@ namespace edgeqat {
 
 // The numerics of ONNX QuantizeLinear followed by DequantizeLinear, bit for bit, in float32:
 //
-//   q = clamp(round_half_even(x / scale) + zero_point, qmin, qmax)
+//   a = activation(x)
+//   q = clamp(round_half_even(a / scale) + zero_point, qmin, qmax)
 //   y = (q - zero_point) * scale                       then rounded to x's type, half to even
-//   bit = qmin <= round_half_even(x / scale) + zero_point <= qmax
+//   bit = qmin <= round_half_even(a / scale) + zero_point <= qmax
+//         and, except for hardswish, whose derivative is no bit, activation'(x) != 0
 //
 // - The division is a true one. A reciprocal differs on ties: 45.5 / 7 is 6.5 and rounds to 6, but
 //   45.5 * (1 / 7) is 6.5000005 and rounds to 7.
@@ -37,17 +40,24 @@ struct FakeQuantizeArgs {
   const std::uint8_t* mask = nullptr;  // optional: one byte per element, 0 = pruned
   void* y = nullptr;
   std::uint8_t* bits = nullptr;  // optional: for fake_quantize_backward
+  ActivationKind activation = ActivationKind::kNone;
 };
 void fake_quantize(const FakeQuantizeArgs& args, const ParallelFor& pool = {});
 
 // grad_x = bit ? grad : +0, the clipped straight-through estimator. NaN passes where the bit is
 // set. grad and bits are in the same element order; grad_x may be grad.
+//
+// With activation = kHardswish: grad_x = bit ? grad * activation'(x) : +0, in float32, rounded once
+// to the type; x is that of the forward, in the order of grad. The other activations' derivatives
+// are in the bits: pass kNone.
 struct FakeQuantizeBackwardArgs {
   FloatType dtype = FloatType::kFloat32;
   std::int64_t numel = 0;
   const void* grad = nullptr;
   const std::uint8_t* bits = nullptr;
   void* grad_x = nullptr;
+  const void* x = nullptr;  // only for kHardswish
+  ActivationKind activation = ActivationKind::kNone;
 };
 void fake_quantize_backward(const FakeQuantizeBackwardArgs& args, const ParallelFor& pool = {});
 

@@ -35,13 +35,16 @@ void fake_quantize_ref(const FakeQuantizeArgs& args) {
   for (std::int64_t e = 0; e < count; ++e) {
     const std::int64_t s = args.layout.index(e);
     const float x = LoadFloat(args.x, args.dtype, e);
-    const Code code = CodeOf(x, args.scale[s], args.zero_point[s], args.qmin, args.qmax);
+    const float a = Activate(args.activation, x);
+    const Code code = CodeOf(a, args.scale[s], args.zero_point[s], args.qmin, args.qmax);
+    const bool passes =
+        !HasBinaryDerivative(args.activation) || ActivationDerivative(args.activation, x) != 0.0F;
     const bool pruned = args.mask != nullptr && args.mask[e] == 0;
     float y = static_cast<float>(code.value - args.zero_point[s]) * args.scale[s];
-    if (code.nan) y = x;
+    if (code.nan) y = a;
     if (pruned) y = 0.0F;
     StoreFloat(y, args.dtype, e, args.y);
-    if (args.bits != nullptr && code.in_range && !pruned) {
+    if (args.bits != nullptr && code.in_range && passes && !pruned) {
       args.bits[e / 8] = static_cast<std::uint8_t>(args.bits[e / 8] | (1U << (e % 8)));
     }
   }
@@ -53,10 +56,15 @@ void fake_quantize_backward_ref(const FakeQuantizeBackwardArgs& args) {
     const auto* const from = static_cast<const char*>(args.grad) + e * size;
     auto* const to = static_cast<char*>(args.grad_x) + e * size;
     const bool in_range = ((args.bits[e / 8] >> (e % 8)) & 1) != 0;
-    if (in_range) {
+    if (!in_range) {
+      std::memset(to, 0, static_cast<std::size_t>(size));
+    } else if (args.activation == ActivationKind::kNone) {
       std::memcpy(to, from, static_cast<std::size_t>(size));
     } else {
-      std::memset(to, 0, static_cast<std::size_t>(size));
+      const float x = LoadFloat(args.x, args.dtype, e);
+      const float product =
+          LoadFloat(args.grad, args.dtype, e) * ActivationDerivative(args.activation, x);
+      StoreFloat(x <= -3.0F ? 0.0F : product, args.dtype, e, args.grad_x);
     }
   }
 }

@@ -24,9 +24,10 @@ Tensor EmptyBits(const Tensor& x) {
 Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& zero_point,
            std::int64_t qmin, std::int64_t qmax, std::optional<std::int64_t> axis,
            std::optional<std::int64_t> group_size, const std::optional<Tensor>& mask,
-           std::optional<Tensor> bits) {
+           std::int64_t activation, std::optional<Tensor> bits) {
   FakeQuantizeArgs args;
   args.dtype = CheckFloat(op, "x", x);
+  args.activation = CheckActivation(op, activation);
   CheckRange(op, qmin, qmax);
   const Granularity granularity = CheckQParams(op, x, scale, zero_point, axis, group_size);
   CheckMask(op, mask, x);
@@ -70,25 +71,24 @@ Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& z
 
 Tensor fake_quantize_cpu(const Tensor& x, const Tensor& scale, const Tensor& zero_point,
                          std::int64_t qmin, std::int64_t qmax, std::optional<std::int64_t> axis,
-                         std::optional<std::int64_t> group_size,
-                         const std::optional<Tensor>& mask) {
-  return Run("fake_quantize", x, scale, zero_point, qmin, qmax, axis, group_size, mask,
+                         std::optional<std::int64_t> group_size, const std::optional<Tensor>& mask,
+                         std::int64_t activation) {
+  return Run("fake_quantize", x, scale, zero_point, qmin, qmax, axis, group_size, mask, activation,
              std::nullopt);
 }
 
-std::tuple<Tensor, Tensor> fake_quantize_train_cpu(const Tensor& x, const Tensor& scale,
-                                                   const Tensor& zero_point, std::int64_t qmin,
-                                                   std::int64_t qmax,
-                                                   std::optional<std::int64_t> axis,
-                                                   std::optional<std::int64_t> group_size,
-                                                   const std::optional<Tensor>& mask) {
+std::tuple<Tensor, Tensor> fake_quantize_train_cpu(
+    const Tensor& x, const Tensor& scale, const Tensor& zero_point, std::int64_t qmin,
+    std::int64_t qmax, std::optional<std::int64_t> axis, std::optional<std::int64_t> group_size,
+    const std::optional<Tensor>& mask, std::int64_t activation) {
   Tensor bits = EmptyBits(x);
-  Tensor y =
-      Run("fake_quantize_train", x, scale, zero_point, qmin, qmax, axis, group_size, mask, bits);
+  Tensor y = Run("fake_quantize_train", x, scale, zero_point, qmin, qmax, axis, group_size, mask,
+                 activation, bits);
   return {y, bits};
 }
 
-Tensor fake_quantize_backward_cpu(const Tensor& grad, const Tensor& bits) {
+Tensor fake_quantize_backward_cpu(const Tensor& grad, const Tensor& bits,
+                                  const std::optional<Tensor>& x, std::int64_t activation) {
   constexpr const char* kOp = "fake_quantize_backward";
   FakeQuantizeBackwardArgs args;
   args.dtype = CheckFloat(kOp, "grad", grad);
@@ -97,6 +97,7 @@ Tensor fake_quantize_backward_cpu(const Tensor& grad, const Tensor& bits) {
   CheckDevice(kOp, "bits", bits, grad);
   const std::int64_t bytes = (args.numel + 7) / 8;
   CheckShape(kOp, "bits", bits, {&bytes, 1}, "Pass the bits of fake_quantize_train on the same x.");
+  args.activation = CheckBackwardActivation(activation, x, grad);
   const std::optional<Transposed> transposed = TransposedOf(Sizes(grad), OrderOf(grad));
   Elementwise data = Prepare(grad, grad.scalar_type(), {}, /*row_major=*/!transposed.has_value());
   Tensor packed = RowMajor(bits);
@@ -107,6 +108,10 @@ Tensor fake_quantize_backward_cpu(const Tensor& grad, const Tensor& bits) {
                         in_memory_order.mutable_data_ptr<std::uint8_t>(), TorchPool());
     packed = in_memory_order;
   }
+  const std::optional<Tensor> laid_out = args.activation == ActivationKind::kHardswish
+                                             ? std::optional(WithStridesOf(*x, data.x))
+                                             : std::nullopt;
+  if (laid_out.has_value()) args.x = laid_out->const_data_ptr();
   args.grad = data.x.const_data_ptr();
   args.bits = packed.const_data_ptr<std::uint8_t>();
   args.grad_x = data.out.mutable_data_ptr();

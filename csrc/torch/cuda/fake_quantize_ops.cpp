@@ -35,9 +35,10 @@ Elementwise PrepareAsItLies(const Tensor& data, const Granularity& granularity) 
 Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& zero_point,
            std::int64_t qmin, std::int64_t qmax, std::optional<std::int64_t> axis,
            std::optional<std::int64_t> group_size, const std::optional<Tensor>& mask,
-           Tensor* bits) {
+           std::int64_t activation, Tensor* bits) {
   FakeQuantizeArgs args;
   args.dtype = CheckFloat(op, "x", x);
+  args.activation = CheckActivation(op, activation);
   CheckRange(op, qmin, qmax);
   const Granularity granularity = CheckQParams(op, x, scale, zero_point, axis, group_size);
   CheckMask(op, mask, x);
@@ -79,24 +80,24 @@ Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& z
 
 Tensor fake_quantize_cuda(const Tensor& x, const Tensor& scale, const Tensor& zero_point,
                           std::int64_t qmin, std::int64_t qmax, std::optional<std::int64_t> axis,
-                          std::optional<std::int64_t> group_size,
-                          const std::optional<Tensor>& mask) {
-  return Run("fake_quantize", x, scale, zero_point, qmin, qmax, axis, group_size, mask, nullptr);
+                          std::optional<std::int64_t> group_size, const std::optional<Tensor>& mask,
+                          std::int64_t activation) {
+  return Run("fake_quantize", x, scale, zero_point, qmin, qmax, axis, group_size, mask, activation,
+             nullptr);
 }
 
-std::tuple<Tensor, Tensor> fake_quantize_train_cuda(const Tensor& x, const Tensor& scale,
-                                                    const Tensor& zero_point, std::int64_t qmin,
-                                                    std::int64_t qmax,
-                                                    std::optional<std::int64_t> axis,
-                                                    std::optional<std::int64_t> group_size,
-                                                    const std::optional<Tensor>& mask) {
+std::tuple<Tensor, Tensor> fake_quantize_train_cuda(
+    const Tensor& x, const Tensor& scale, const Tensor& zero_point, std::int64_t qmin,
+    std::int64_t qmax, std::optional<std::int64_t> axis, std::optional<std::int64_t> group_size,
+    const std::optional<Tensor>& mask, std::int64_t activation) {
   Tensor bits;
-  Tensor y =
-      Run("fake_quantize_train", x, scale, zero_point, qmin, qmax, axis, group_size, mask, &bits);
+  Tensor y = Run("fake_quantize_train", x, scale, zero_point, qmin, qmax, axis, group_size, mask,
+                 activation, &bits);
   return {y, bits};
 }
 
-Tensor fake_quantize_backward_cuda(const Tensor& grad, const Tensor& bits) {
+Tensor fake_quantize_backward_cuda(const Tensor& grad, const Tensor& bits,
+                                   const std::optional<Tensor>& x, std::int64_t activation) {
   constexpr const char* kOp = "fake_quantize_backward";
   FakeQuantizeBackwardArgs args;
   args.dtype = CheckFloat(kOp, "grad", grad);
@@ -105,6 +106,7 @@ Tensor fake_quantize_backward_cuda(const Tensor& grad, const Tensor& bits) {
   CheckDevice(kOp, "bits", bits, grad);
   const std::int64_t bytes = (args.numel + 7) / 8;
   CheckShape(kOp, "bits", bits, {&bytes, 1}, "Pass the bits of fake_quantize_train on the same x.");
+  args.activation = CheckBackwardActivation(activation, x, grad);
 
   const CudaScope scope(grad);
   const auto transposed = TransposedKernelShape(grad);
@@ -112,6 +114,10 @@ Tensor fake_quantize_backward_cuda(const Tensor& grad, const Tensor& bits) {
                          ? PrepareAsItLies(grad, {})
                          : Prepare(grad, grad.scalar_type(), {}, /*row_major=*/true);
   const Tensor packed = RowMajor(bits);
+  const std::optional<Tensor> laid_out = args.activation == ActivationKind::kHardswish
+                                             ? std::optional(WithStridesOf(*x, data.x))
+                                             : std::nullopt;
+  if (laid_out.has_value()) args.x = laid_out->const_data_ptr();
   args.grad = data.x.const_data_ptr();
   args.bits = packed.const_data_ptr<std::uint8_t>();
   args.grad_x = data.out.mutable_data_ptr();

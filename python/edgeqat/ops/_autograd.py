@@ -18,13 +18,17 @@ from torch.autograd.graph import increment_version
 NON_DIFFERENTIABLE: dict[str, str] = {
     "observe_minmax_": "statistics are state, not a function of the loss",
     "choose_qparams": "scale and zero point of an observer are constants of the step",
+    "learned_step": "the gradient of the scale comes with lsq_fake_quantize",
+    "lsq_fake_quantize_backward": "rounding has no second derivative",
+    "lsq_fake_quantize_compact_backward": "rounding has no second derivative",
     "quantize": "integer codes have no gradient",
     "dequantize": "integer codes have no gradient",
     "pack": "packed bytes have no gradient",
     "unpack": "integer codes have no gradient",
 }
 
-_NO_GRADIENTS = (None,) * 7
+_NO_GRADIENTS = (None,) * 8
+_HARDSWISH = 3  # the one activation whose derivative is no bit
 _OPS = torch.ops.edgeqat
 # Straight to the kernel, past the Python kernels at the end of this file: 5 microseconds a call.
 _below_autograd = torch._C._AutoDispatchBelowAutograd
@@ -39,7 +43,7 @@ def _refuse_gradient_of(scale: Tensor) -> None:
 
 
 class FakeQuantize(torch.autograd.Function):
-    """fake_quantize in eager training; saves the bits (0.125 byte an element) and nothing else."""
+    """fake_quantize in eager training; saves the bits (0.125 byte an element), with hardswish also x."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, scale: Tensor, *arguments: Any) -> Tensor:
@@ -47,14 +51,14 @@ class FakeQuantize(torch.autograd.Function):
         _refuse_gradient_of(scale)
         with _below_autograd():
             y, bits = _OPS.fake_quantize_train(x, scale, *arguments)
-        ctx.save_for_backward(bits)
+        ctx.save_for_backward(*_saved(x, bits, arguments[6:]))
         result: Tensor = y
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Clipped straight-through estimator."""
-        return (_clipped_ste(grads[0], ctx.saved_tensors[0]), *_NO_GRADIENTS)
+        return (_clipped_ste(grads[0], *ctx.saved_tensors), *_NO_GRADIENTS)
 
 
 class FakeQuantizeTrain(torch.autograd.Function):
@@ -74,43 +78,52 @@ class FakeQuantizeTrain(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        """Keep the bits."""
+        """Keep the bits, and x for hardswish."""
         ctx.mark_non_differentiable(output[1])
-        ctx.save_for_backward(output[1])
+        ctx.save_for_backward(*_saved(inputs[0], output[1], inputs[8:]))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Clipped straight-through estimator."""
-        return (_clipped_ste(grads[0], ctx.saved_tensors[0]), *_NO_GRADIENTS)
+        return (_clipped_ste(grads[0], *ctx.saved_tensors), *_NO_GRADIENTS)
 
 
 class FakeQuantizeBackward(torch.autograd.Function):
-    """fake_quantize_backward is linear in the gradient: its own gradient is the same selection."""
+    """fake_quantize_backward is linear in the gradient: its own gradient is the same selection.
+
+    With respect to x it is a constant: the second derivative of hardswish is left out.
+    """
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(grad: Tensor, bits: Tensor) -> Tensor:
+    def forward(grad: Tensor, bits: Tensor, x: Tensor | None = None, activation: int = 0) -> Tensor:
         """The gradient where the bit is set, +0 elsewhere."""
-        result: Tensor = _OPS.fake_quantize_backward(grad, bits)
+        result: Tensor = _OPS.fake_quantize_backward(grad, bits, x, activation)
         return result
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        """Keep the bits by reference."""
-        ctx.save_for_backward(inputs[1])
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep the bits, and x for hardswish, by reference."""
+        ctx.save_for_backward(*_saved(inputs[2], inputs[1], inputs[3:]))
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Double backward: the same bits again."""
-        return _clipped_ste(grads[0], ctx.saved_tensors[0]), None
+        return _clipped_ste(grads[0], *ctx.saved_tensors), None, None, None
 
 
-def _clipped_ste(grad: Tensor, bits: Tensor) -> Tensor:
+def _saved(x: Any, bits: Tensor, activation: tuple[Any, ...]) -> tuple[Tensor, ...]:
+    return (bits, x) if activation == (_HARDSWISH,) else (bits,)
+
+
+def _clipped_ste(grad: Tensor, bits: Tensor, x: Tensor | None = None) -> Tensor:
+    # x was saved for hardswish only
+    arguments = (grad, bits, x, 0 if x is None else _HARDSWISH)
     if torch._C._are_functorch_transforms_active():
-        result: Tensor = FakeQuantizeBackward.apply(grad, bits)
+        result: Tensor = FakeQuantizeBackward.apply(*arguments)
         return result
-    return _fake_quantize_backward(grad, bits)
+    return _fake_quantize_backward(*arguments)
 
 
 def fake_quantize(x: Tensor, scale: Tensor, *arguments: Any) -> Tensor:
@@ -155,9 +168,10 @@ def _fake_quantize_train(
     axis: int | None = None,
     group_size: int | None = None,
     mask: Tensor | None = None,
+    activation: int = 0,
 ) -> tuple[Tensor, Tensor]:
-    # defaults spelled out, because backward returns one gradient for each of the eight
-    arguments = (x, scale, zero_point, qmin, qmax, axis, group_size, mask)
+    # defaults spelled out, because backward returns one gradient for each of the nine
+    arguments = (x, scale, zero_point, qmin, qmax, axis, group_size, mask, activation)
     result: tuple[Tensor, Tensor]
     if torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad):
         result = FakeQuantizeTrain.apply(*arguments)
@@ -167,13 +181,15 @@ def _fake_quantize_train(
     return result
 
 
-def _fake_quantize_backward(grad: Tensor, bits: Tensor) -> Tensor:
+def _fake_quantize_backward(
+    grad: Tensor, bits: Tensor, x: Tensor | None = None, activation: int = 0
+) -> Tensor:
     result: Tensor
     if torch.is_grad_enabled() and grad.requires_grad:
-        result = FakeQuantizeBackward.apply(grad, bits)
+        result = FakeQuantizeBackward.apply(grad, bits, x, activation)
         return result
     with _below_autograd():
-        result = _OPS.fake_quantize_backward(grad, bits)
+        result = _OPS.fake_quantize_backward(grad, bits, x, activation)
     return result
 
 

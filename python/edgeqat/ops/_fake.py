@@ -46,6 +46,7 @@ def _fake_quantize(
     axis: int | None = None,
     group_size: int | None = None,
     mask: Tensor | None = None,
+    activation: int = 0,
 ) -> Tensor:
     return torch.empty_like(x)
 
@@ -60,13 +61,16 @@ def _fake_quantize_train(
     axis: int | None = None,
     group_size: int | None = None,
     mask: Tensor | None = None,
+    activation: int = 0,
 ) -> tuple[Tensor, Tensor]:
     bits = x.new_empty(((x.numel() + 7) // 8,), dtype=torch.uint8)
     return torch.empty_like(x), bits
 
 
 @register_fake("edgeqat::fake_quantize_backward")
-def _fake_quantize_backward(grad: Tensor, bits: Tensor) -> Tensor:
+def _fake_quantize_backward(
+    grad: Tensor, bits: Tensor, x: Tensor | None = None, activation: int = 0
+) -> Tensor:
     return torch.empty_like(grad)
 
 

@@ -116,6 +116,27 @@ def choose_qparams(
     return scale.astype(np.float32), zero.astype(np.int32)
 
 
+def activate(x: ArrayLike, activation: str | None) -> tuple[F32, F32]:
+    """The activation of x in float32 and its derivative; every float32 operation is rounded once."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        v = np.asarray(x, dtype=np.float32)
+        wide, one = v.astype(np.float64), np.ones_like(v)
+        if activation in (None, "none"):
+            return v, one
+        positive = np.where(wide <= 0.0, 0.0, wide)
+        if activation == "relu":
+            return positive.astype(np.float32), np.where(v <= 0.0, np.float32(0.0), one)
+        if activation == "relu6":
+            value = np.where(wide >= 6.0, 6.0, positive).astype(np.float32)
+            return value, np.where((v <= 0.0) | (v >= 6.0), np.float32(0.0), one)
+        shifted = _round_to_float32(wide + 3.0)
+        gate = np.where(shifted < 0.0, 0.0, np.where(shifted > 6.0, 6.0, shifted))
+        value = _round_to_float32(_round_to_float32(wide * gate) / 6.0).astype(np.float32)
+        slope = _round_to_float32(_round_to_float32(wide / 3.0) + 0.5).astype(np.float32)
+        slope = np.where(v <= -3.0, np.float32(0.0), slope)
+        return value, np.where((v >= 3.0) | np.isnan(v), one, slope)
+
+
 def fake_quantize(
     x: ArrayLike,
     scale: ArrayLike,
@@ -126,16 +147,21 @@ def fake_quantize(
     axis: int | None = None,
     group_size: int | None = None,
     mask: ArrayLike | None = None,
+    activation: str | None = None,
 ) -> tuple[F32, NDArray[np.bool_]]:
     """Values on the grid in float32 and, per element, whether the gradient passes.
 
-    NaN stays NaN and passes; a masked-out element is +0 and does not.
+    NaN stays NaN and passes; a masked-out element is +0 and does not. Of a fused hardswish, only the
+    range counts, because its derivative is no bit.
     """
+    x, slope = activate(x, activation)
     position, s, z = _grid_position(x, scale, zero_point, axis, group_size)
     nan = np.isnan(position)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         y = ((np.clip(position, qmin, qmax) - z) * s).astype(np.float32)
     in_range = nan | ((position >= qmin) & (position <= qmax))
+    if activation != "hardswish":
+        in_range &= slope != 0.0
     if mask is not None:
         keep = np.asarray(mask, dtype=bool)
         y = np.where(keep, y, np.float32(0.0))

@@ -61,6 +61,18 @@ TEST(Activation, NonFiniteValues) {
   EXPECT_TRUE(std::isnan(Activate(ActivationKind::kHardswish, -kInf)));
 }
 
+TEST(Activation, GradientIsPlusZeroWhereTheFunctionIsFlat) {
+  for (const float grad : {-2.0F, kNan}) {
+    EXPECT_EQ(ActivationGradient<ActivationKind::kRelu>(grad, -1.0F), 0.0F);
+    EXPECT_FALSE(std::signbit(ActivationGradient<ActivationKind::kRelu6>(grad, 7.0F)));
+    EXPECT_FALSE(std::signbit(ActivationGradient<ActivationKind::kHardswish>(grad, -3.0F)));
+    EXPECT_EQ(ActivationGradient<ActivationKind::kHardswish>(grad, -kInf), 0.0F);
+  }
+  EXPECT_EQ(ActivationGradient<ActivationKind::kNone>(-2.0F, -1.0F), -2.0F);
+  EXPECT_EQ(ActivationGradient<ActivationKind::kRelu>(-2.0F, 1.0F), -2.0F);
+  EXPECT_EQ(ActivationGradient<ActivationKind::kHardswish>(-2.0F, 0.0F), -1.0F);
+}
+
 TEST(Activation, OnlyHardswishNeedsMoreThanABit) {
   for (const float x : Points()) {
     for (int kind = 0; kind < kActivationKinds; ++kind) {

@@ -15,7 +15,8 @@ class FakeQuantize : public ::testing::TestWithParam<const cpu::KernelTable*> {}
 
 // One call of the kernel and of the reference on the same guarded input.
 void Compare(const cpu::KernelTable& kernels, std::mt19937& random, FloatType type,
-             const QuantLayout& layout, CodeRange range, bool with_mask) {
+             const QuantLayout& layout, CodeRange range, bool with_mask,
+             ActivationKind activation = ActivationKind::kNone) {
   const std::int64_t n = layout.numel();
   const auto bytes = static_cast<std::size_t>(n * SizeOf(type));
   const auto bit_bytes = static_cast<std::size_t>((n + 7) / 8);
@@ -35,7 +36,8 @@ void Compare(const cpu::KernelTable& kernels, std::mt19937& random, FloatType ty
                            .qmax = range.qmax,
                            .mask = with_mask ? mask.data() : nullptr,
                            .y = expected_y.data(),
-                           .bits = expected_bits.data()};
+                           .bits = expected_bits.data(),
+                           .activation = activation};
   reference::fake_quantize_ref(args);
   args.y = y.data();
   args.bits = bits.data();
@@ -48,9 +50,11 @@ void Compare(const cpu::KernelTable& kernels, std::mt19937& random, FloatType ty
   kernels.fake_quantize(args, 0, n);
   testing::ExpectSameFloats(y.data(), expected_y.data(), type, n);
 
-  args.y = x.data();  // in place
+  args.y = x.data();  // in place, and with bits
+  args.bits = bits.data();
   kernels.fake_quantize(args, 0, n);
   testing::ExpectSameFloats(x.data(), expected_y.data(), type, n);
+  ASSERT_EQ(std::memcmp(bits.data(), expected_bits.data(), bit_bytes), 0) << "in place, " << n;
 }
 
 TEST_P(FakeQuantize, EqualsReferenceAtEverySize) {
@@ -59,9 +63,73 @@ TEST_P(FakeQuantize, EqualsReferenceAtEverySize) {
     for (const FloatType type : testing::kFloatTypes) {
       for (const QuantLayout& layout : testing::Layouts(n)) {
         const CodeRange range = testing::kRanges[random() % std::size(testing::kRanges)];
-        Compare(*GetParam(), random, type, layout, range, random() % 3 == 0);
+        const auto activation = static_cast<ActivationKind>(random() % kActivationKinds);
+        Compare(*GetParam(), random, type, layout, range, random() % 3 == 0, activation);
         if (HasFatalFailure()) return;
       }
+    }
+  }
+}
+
+TEST_P(FakeQuantize, EqualsReferenceWithEveryActivation) {
+  std::mt19937 random(12);
+  for (int kind = 0; kind < kActivationKinds; ++kind) {
+    for (const FloatType type : testing::kFloatTypes) {
+      for (const QuantLayout& layout : {QuantLayout::PerTensor(4099), QuantLayout{2, 5, 27, 1},
+                                        QuantLayout{3, 4, 600, 1}, QuantLayout{1, 7, 32, 3}}) {
+        for (const CodeRange range : {CodeRange{-8, 7}, CodeRange{0, 255}, CodeRange{-127, 127}}) {
+          Compare(*GetParam(), random, type, layout, range, false,
+                  static_cast<ActivationKind>(kind));
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+// The gradient stops where the activation's does, not where the code does: 0.4 rounds to code 0, as
+// -0.4 does, but only -0.4 was cut off; 5.9 and 6.0 round to the same code too.
+TEST_P(FakeQuantize, BitsFollowTheActivation) {
+  const float x[] = {-0.4F, 0.4F, 0.0F, -0.0F, 5.9F, 6.0F, 7.0F, 1e-40F};
+  const float expected[] = {0, 0, 0, 0, 6, 6, 6, 0};
+  const float scale = 1.0F;
+  const std::int32_t zero_point = -128;
+  float y[8];
+  std::uint8_t bits = 0;
+  const FakeQuantizeArgs args = {.layout = QuantLayout::PerTensor(8),
+                                 .x = x,
+                                 .scale = &scale,
+                                 .zero_point = &zero_point,
+                                 .y = y,
+                                 .bits = &bits,
+                                 .activation = ActivationKind::kRelu6};
+  GetParam()->fake_quantize(args, 0, 8);
+  EXPECT_EQ(std::memcmp(y, expected, sizeof(y)), 0);
+  EXPECT_EQ(bits, 0b10010010);
+}
+
+TEST_P(FakeQuantize, HardswishBackwardEqualsReference) {
+  std::mt19937 random(13);
+  for (const std::int64_t n : {std::int64_t{1}, std::int64_t{7}, std::int64_t{64},
+                               std::int64_t{511}, std::int64_t{2051}}) {
+    for (const FloatType type : testing::kFloatTypes) {
+      const auto bytes = static_cast<std::size_t>(n * SizeOf(type));
+      GuardedBuffer grad(bytes), x(bytes), grad_x(bytes), bits(static_cast<std::size_t>(n + 7) / 8);
+      testing::FillHard(random, QuantLayout::PerTensor(n), {0.1F}, type, grad.data());
+      testing::FillHard(random, QuantLayout::PerTensor(n), {0.02F}, type, x.data());
+      for (std::size_t i = 0; i < bits.size(); ++i) {
+        bits.data()[i] = static_cast<std::uint8_t>(random());
+      }
+      std::vector<char> expected(bytes);
+      FakeQuantizeBackwardArgs args = {
+          type, n, grad.data(), bits.data(), expected.data(), x.data(), ActivationKind::kHardswish};
+      reference::fake_quantize_backward_ref(args);
+      args.grad_x = grad_x.data();
+      GetParam()->fake_quantize_backward(args, 0, n);
+      testing::ExpectSameFloats(grad_x.data(), expected.data(), type, n);
+      args.grad_x = grad.data();  // in place
+      GetParam()->fake_quantize_backward(args, 0, n);
+      testing::ExpectSameFloats(grad.data(), expected.data(), type, n);
     }
   }
 }

@@ -18,7 +18,8 @@ class FakeQuantizeCuda : public ::testing::Test {
   void SetUp() override { emulation = {}; }
 
   static void ExpectEqualsReference(const QuantLayout& layout, bool masked, bool train,
-                                    std::size_t offset) {
+                                    std::size_t offset,
+                                    ActivationKind activation = ActivationKind::kNone) {
     const std::int64_t n = layout.numel();
     const std::int64_t bytes = CeilDivide(n, 8);
     std::vector<float> scale(static_cast<std::size_t>(layout.num_scales()));
@@ -46,6 +47,7 @@ class FakeQuantizeCuda : public ::testing::Test {
     args.mask = masked ? mask.data() : nullptr;
     args.y = y.data();
     args.bits = train ? bits.data() : nullptr;
+    args.activation = activation;
     cuda::fake_quantize(args, nullptr);
     args.y = expected_y.data();
     args.bits = train ? expected_bits.data() : nullptr;
@@ -78,6 +80,37 @@ TYPED_TEST(FakeQuantizeCuda, EverySizeAlignedOrNot) {
     SCOPED_TRACE(n);
     for (const std::size_t offset : {0, 1, 3}) {
       this->ExpectEqualsReference(QuantLayout::PerTensor(n), true, true, offset);
+    }
+  }
+}
+
+TYPED_TEST(FakeQuantizeCuda, EveryActivation) {
+  for (const LayoutCase& c : LayoutCases()) {
+    SCOPED_TRACE(c.name);
+    for (int kind = 0; kind < kActivationKinds; ++kind) {
+      this->ExpectEqualsReference(c.layout, false, true, 0, static_cast<ActivationKind>(kind));
+    }
+  }
+}
+
+TYPED_TEST(FakeQuantizeCuda, HardswishBackwardEqualsReference) {
+  for (const std::int64_t n : {0, 1, 7, 8, 2049, 16391}) {
+    for (const std::size_t offset : {0, 1}) {
+      const Buffer<TypeParam> grad(As<TypeParam>(HardValues(n, 0.5f, 3)), offset);
+      const Buffer<TypeParam> x(As<TypeParam>(HardValues(n, 0.02f, 5)), offset);
+      const Buffer<TypeParam> grad_x(n, offset);
+      const Buffer<TypeParam> expected(n);
+      const Buffer<std::uint8_t> bits(CeilDivide(n, 8));
+      for (std::int64_t i = 0; i < CeilDivide(n, 8); ++i) {
+        bits[i] = static_cast<std::uint8_t>(i * 37 + 11);
+      }
+      FakeQuantizeBackwardArgs args = {
+          TypeOf<TypeParam>(),       n, grad.data(), bits.data(), grad_x.data(), x.data(),
+          ActivationKind::kHardswish};
+      cuda::fake_quantize_backward(args, nullptr);
+      args.grad_x = expected.data();
+      reference::fake_quantize_backward_ref(args);
+      for (std::int64_t i = 0; i < n; ++i) ASSERT_TRUE(SameValue(grad_x[i], expected[i])) << i;
     }
   }
 }

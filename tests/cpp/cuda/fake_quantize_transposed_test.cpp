@@ -69,6 +69,8 @@ class FakeQuantizeTransposedCuda : public ::testing::Test {
     args.mask = masked ? mask.data() : nullptr;
     args.y = expected.data();
     args.bits = expected_bits.data();
+    // rows 49, 2 and 3 bring relu, relu6 and hardswish
+    args.activation = static_cast<ActivationKind>(shape.rows % kActivationKinds);
     reference::fake_quantize_ref(args);
 
     const Buffer<T> y(n);
