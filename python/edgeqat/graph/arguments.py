@@ -148,7 +148,7 @@ def check(leaf: Leaf, value: Any) -> None:
     ):
         raise ValueError(
             f"argument '{leaf.name}': expected shape {list(leaf.shape)} (-1: any size), found {list(shape)}; "
-            "prepare the model with example inputs of this shape, or name the sizes that vary in dynamic_shapes"
+            "only the batch may vary; plan and prepare the model with example inputs of this shape"
         )
 
 

@@ -201,6 +201,6 @@ def _copy(model: nn.Module) -> nn.Module:
         return copy.deepcopy(model)
     except Exception as error:
         raise CaptureError(
-            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}); pass inplace=True to let the "
-            "result share its parameters"
+            f"{type(model).__name__} cannot be copied ({type(error).__name__}: {error}); give the part that cannot a "
+            "__deepcopy__ method, or create it in forward"
         ) from error

@@ -38,7 +38,7 @@ def _next_step(error: BaseException) -> str:
     if any(sign in text for sign in _DATA_DEPENDENT):
         return "rewrite this line without Python control flow on tensor values (torch.where, masks)"
     if any(sign in text for sign in _DYNAMIC_SHAPES):
-        return "leave the sizes that the model fixes out of dynamic_shapes"
+        return "the model fixes a size that was to vary: give example inputs of that size and dynamic_batch=False"
     if "not a known type" in text:
         return "return tensors, tuples, dicts or dataclasses (torch.export.register_dataclass)"
     return "check that model(*example_inputs) runs; if it does, torch.export cannot trace this line"

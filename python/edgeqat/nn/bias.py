@@ -23,7 +23,8 @@ class BiasRounder(nn.Module):
     Args of forward: the layer's output, its channel axis (1 for convolutions, -1 for linear layers), eps of the BatchNorm,
     the scales of input and weight, the bias and the BatchNorm's parameters and statistics (None where absent).
 
-    Shape: y -> the same; input_scale [1]; weight_scale [1] or [C]; the others [C] or None.
+    Shape: y -> the same; input_scale [1]; weight_scale [1], [C] or, for a grouped transposed convolution whose groups share
+    their scales, [C / groups]; the others [C] or None.
 
     Example:
         >>> rounder = BiasRounder().eval()
@@ -59,6 +60,8 @@ class BiasRounder(nn.Module):
             offset = offset * factor + (shift if beta is None else shift + beta.double())
             scale = scale * factor.abs()
             scale = torch.where(scale < SMALLEST_SCALE, 1.0, scale).float().double()
+        elif bias is not None and scale.numel() > 1:
+            scale = scale.repeat(bias.numel() // scale.numel())
         step = input_scale.double() * scale
         codes = torch.round(offset / step)
         fits = (codes.abs() <= INT32_MAX).all()  # else convert leaves the bias of this layer float

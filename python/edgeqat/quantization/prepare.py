@@ -168,8 +168,7 @@ class _Preparer:
         quantizer = self._quantizer(weight)
         if not isinstance(quantizer, WeightQuantizer) or quantizer.spec.group_size is not None:
             return
-        grouped = operator == "conv_transpose" and len(node.args) > 6 and node.args[6] != 1
-        if grouped or (bias is None and norm is None):
+        if bias is None and norm is None:
             return
         last = node if norm is None or batch_norm is None else batch_norm
         users = list(last.users)

@@ -265,7 +265,7 @@ def test_wrong_example_inputs_are_refused() -> None:
         CaptureError, match=r"(?s)models\.py:\d+.*check that model\(\*example_inputs\) runs"
     ):
         capture(models.ConvNet(), torch.randn(1, 5, 8, 8))
-    with pytest.raises(CaptureError, match=r"leave the sizes that the model fixes out of dynamic"):
+    with pytest.raises(CaptureError, match=r"example inputs of that size and dynamic_batch=False"):
         capture(FixedBatch(), torch.randn(2, 4), dynamic_shapes={"x": {0: torch.export.Dim("n")}})
     with pytest.raises(TypeError, match=r"do not fit ConvNet\.forward"):
         capture(models.ConvNet(), {"image": torch.randn(1, 3, 8, 8)})

@@ -11,8 +11,9 @@ import pytest
 
 from graph_builder import GraphBuilder
 
-onnx = pytest.importorskip("onnx")
-onnxruntime = pytest.importorskip("onnxruntime")
+REASON = "compares with ONNX Runtime; pip install 'edgeqat[onnx]'"
+onnx = pytest.importorskip("onnx", reason=REASON)
+onnxruntime = pytest.importorskip("onnxruntime", reason=REASON)
 
 
 def weight_limit() -> int:

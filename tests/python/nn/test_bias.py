@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 import edgeqat
+from edgeqat import _C
+from edgeqat.graph.lower import lower
 from edgeqat.nn.bias import BiasRounder
 
 
@@ -93,3 +95,25 @@ def test_a_bias_beyond_int32_stays_as_it_is() -> None:
     y, tiny = torch.zeros(1, 2), torch.tensor([1e-9])
     rounder = BiasRounder().eval()
     assert torch.equal(rounder(y, -1, 0.0, torch.ones(1), tiny, torch.tensor([1e9, 0.3])), y)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_grouped_transposed_convolution_equals_the_integer_reference(groups: int) -> None:
+    """Its groups share the scales of out / groups channels, its biases are one a channel."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.ConvTranspose2d(6, 9, 3, stride=2, groups=groups))
+    nn.init.uniform_(model[0].bias, -0.4, 0.4)
+    x = torch.randn(64, 6, 5, 5)
+    student = edgeqat.prepare(model, edgeqat.plan(model, (x[:2],), recipe=COARSE))
+    student = edgeqat.calibrate(student, [x]).eval()
+    document, constants = lower(edgeqat.convert(student))
+    (codes,) = _C.run_reference(_C.Graph.parse(document), constants, {"input": x.numpy()}).values()
+    quantizer = student.get_submodule("quantizers.0.output")
+    step = float(quantizer.scale)
+    deployed = (codes.astype(np.int64) - int(quantizer.zero_point)) * step
+    with torch.no_grad():
+        simulated = student(x).numpy()
+        rounders(student)[0].enabled = False
+        unrounded = student(x).numpy()
+    assert (np.abs(deployed - simulated) > step / 2).mean() < 1e-3
+    assert (np.abs(deployed - unrounded) > step / 2).mean() > 0.05
