@@ -2,11 +2,12 @@
 """What the dispatcher needs from Python for every op of torch.ops.edgeqat.
 
 Schemas and kernels come with the C++ library; importing this package adds the fake kernels, the
-autograd formulas, the autocast policy and the vmap rules. Call the ops by `edgeqat.functional`.
+autograd formulas, the autocast policy, the vmap rules and the refusal of sparse tensors. Call the
+ops by `edgeqat.functional`.
 """
 
 from __future__ import annotations
 
-from edgeqat.ops import _autocast, _autograd, _fake, _oscillation, _vmap
+from edgeqat.ops import _autocast, _autograd, _fake, _layout, _oscillation, _vmap
 
-__all__ = ["_autocast", "_autograd", "_fake", "_oscillation", "_vmap"]
+__all__ = ["_autocast", "_autograd", "_fake", "_layout", "_oscillation", "_vmap"]

@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from edgeqat import functional
+from edgeqat.ops._autocast import POLICY
+from op_cases import samples
 
 NAN, INF = float("nan"), float("inf")
 SCALES = (0.0, -0.0, -0.1, NAN, INF, -INF)
@@ -284,3 +286,31 @@ def test_an_error_of_the_kernel_leaves_the_next_call_alone() -> None:
         with pytest.raises(ValueError, match="scale"):
             functional.fake_quantize(torch.ones(2), 0.0, 0, -8, 7)
         assert functional.fake_quantize(torch.ones(1), 1.0, 0, -8, 7).item() == 1.0
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+@pytest.mark.parametrize("op", POLICY)
+def test_sparse_tensors(op: str, layout: torch.layout) -> None:
+    """Any tensor argument of any op; the message says what to do."""
+    packet = getattr(torch.ops.edgeqat, op)
+    arguments, options = samples(op, requires_grad=False)[0]
+    names = [argument.name for argument in packet.default._schema.arguments]
+    given = {**dict(zip(names, arguments, strict=False)), **options}
+    tried = 0
+    for name, value in given.items():
+        if not isinstance(value, torch.Tensor) or (layout == torch.sparse_csr and value.dim() != 2):
+            continue
+        tried += 1
+        with pytest.raises(RuntimeError) as caught:
+            packet(**{**given, name: value.to_sparse(layout=layout)})
+        assert str(caught.value) == (
+            f"edgeqat::{op}: {name} must be a strided (dense) tensor, found {layout}. "
+            "Convert it with .to_dense()."
+        )
+    assert tried > 0 or layout == torch.sparse_csr
+
+
+def test_a_sparse_activation_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"fake_quantize: x must be .*found torch\.sparse_coo"):
+        functional.fake_quantize(torch.eye(4).to_sparse(), 0.1, 0, -8, 7)
