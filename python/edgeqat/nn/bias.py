@@ -60,7 +60,7 @@ class BiasRounder(nn.Module):
             offset = offset * factor + (shift if beta is None else shift + beta.double())
             scale = scale * factor.abs()
             scale = torch.where(scale < SMALLEST_SCALE, 1.0, scale).float().double()
-        elif bias is not None and scale.numel() > 1:
+        elif bias is not None and 1 < scale.numel() < bias.numel():
             scale = scale.repeat(bias.numel() // scale.numel())
         step = input_scale.double() * scale
         codes = torch.round(offset / step)

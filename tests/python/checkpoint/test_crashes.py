@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from power_cut import Disk
 from torch_free import LOAD, run_python
 
 SHIM = Path(__file__).with_name("fault_shim.c")
@@ -124,6 +125,32 @@ for how in ("checkpoint", "bytes", "path"):
 print(points)
 """
 
+RECORD = """
+shim = ctypes.CDLL(None)
+shim.fault_record.restype = ctypes.c_char_p
+folder, how, existing = Path(arguments[0]), arguments[1], arguments[2] == "True"
+path = folder / "model.safetensors"
+
+def write(i):
+    if how == "checkpoint":
+        save(path, i)
+    elif how == "bytes":
+        _C.atomic_write(path, (bytes([i + 1]) * 500 for _ in range(5)))
+    else:
+        writer = _C.AtomicWriter(path)
+        with open(writer.temporary_path, "wb") as file:
+            file.write(bytes([i + 1]) * 5000)
+        writer.commit()
+
+if existing:
+    write(0)
+before = path.read_bytes() if existing else None
+shim.fault_arm(ctypes.c_long(0), 0, 0)
+write(1)
+events = shim.fault_record().decode().splitlines()
+print(json.dumps([before and before.hex(), path.read_bytes().hex(), events]))
+"""
+
 KILLS = """
 folder = Path(arguments[0])
 path = folder / "model.safetensors"
@@ -217,6 +244,45 @@ def test_a_fault_at_every_call(shim: Path, tmp_path: Path) -> None:
     environment = {"LD_PRELOAD": str(shim)}
     printed = run_python(CHECKPOINTS + FAULTS, tmp_path, environment=environment)
     assert int(printed) >= 300
+
+
+def contents_after_cuts(
+    events: list[str], before: bytes | None
+) -> tuple[set[bytes | None], set[bytes | None]]:
+    """What the file may hold after a cut (anywhere, after the last call)."""
+    disk = Disk("model.safetensors", before)
+    anywhere = disk.after_cut()
+    for event in events:
+        disk.change(event)
+        anywhere |= disk.after_cut()
+    return anywhere, disk.after_cut()
+
+
+@pytest.mark.parametrize("existing", [True, False])
+@pytest.mark.parametrize("how", ["checkpoint", "bytes", "path"])
+def test_a_power_cut_after_every_call(how: str, existing: bool, shim: Path, tmp_path: Path) -> None:
+    """Whatever was not synced may be lost, in any combination; the old or the new file is whole all the same."""
+    environment = {"LD_PRELOAD": str(shim)}
+    printed = run_python(CHECKPOINTS + RECORD, tmp_path, how, existing, environment=environment)
+    old, new, events = json.loads(printed)
+    before, after = (None if x is None else bytes.fromhex(x) for x in (old, new))
+    assert before != after
+    anywhere, finally_there = contents_after_cuts(events, before)
+    assert anywhere == {before, after}
+    assert finally_there == {after}, "a save that returned is durable"
+
+    # the model can tell: without either sync, or with the rename before it, a cut does harm
+    kinds = [event.split()[0] for event in events]
+    first, last = (i for i, kind in enumerate(kinds) if kind == "sync")
+    assert kinds[-1] == "sync"
+    assert kinds[-2] == "rename"
+    assert not contents_after_cuts(events[:first] + events[first + 1 :], before)[0] <= {
+        before,
+        after,
+    }
+    assert contents_after_cuts(events[:last], before)[1] == {before, after}
+    early = [*events[:first], events[-2], events[first], events[-1]]
+    assert not contents_after_cuts(early, before)[0] <= {before, after}
 
 
 @pytest.mark.parametrize("kills", [30, pytest.param(200, marks=pytest.mark.full)])
