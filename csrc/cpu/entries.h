@@ -18,8 +18,20 @@ void dequantize_baseline(const DequantizeArgs& args, I64 begin, I64 end);
 I64 observe_minmax_baseline(const ObserveMinmaxArgs& args, I64 begin, I64 end,
                             std::int32_t* min_keys, std::int32_t* max_keys);
 void oscillation_update_baseline(const OscillationUpdateArgs& args, I64 begin, I64 end);
+void lsq_train_baseline(const LsqTrainArgs& args, I64 begin, I64 end);
+void lsq_backward_baseline(const LsqBackwardArgs& args, I64 begin, I64 end, double* step_sums,
+                           double* offset_sums);
+void lsq_compact_backward_baseline(const LsqBackwardArgs& args, I64 begin, I64 end,
+                                   double* step_sums, double* offset_sums);
+
+I64 observe_fake_quantize_baseline(const FakeQuantizeArgs& args, I64 begin, I64 end,
+                                   std::int32_t* min_keys, std::int32_t* max_keys);
 
 #if EDGEQAT_X86
+I64 observe_fake_quantize_v3(const FakeQuantizeArgs& args, I64 begin, I64 end,
+                             std::int32_t* min_keys, std::int32_t* max_keys);
+I64 observe_fake_quantize_v4(const FakeQuantizeArgs& args, I64 begin, I64 end,
+                             std::int32_t* min_keys, std::int32_t* max_keys);
 void fake_quantize_v3(const FakeQuantizeArgs& args, I64 begin, I64 end);
 void fake_quantize_v4(const FakeQuantizeArgs& args, I64 begin, I64 end);
 void fake_quantize_backward_v3(const FakeQuantizeBackwardArgs& args, I64 begin, I64 end);
@@ -34,6 +46,16 @@ I64 observe_minmax_v4(const ObserveMinmaxArgs& args, I64 begin, I64 end, std::in
                       std::int32_t* max_keys);
 void oscillation_update_v3(const OscillationUpdateArgs& args, I64 begin, I64 end);
 void oscillation_update_v4(const OscillationUpdateArgs& args, I64 begin, I64 end);
+void lsq_train_v3(const LsqTrainArgs& args, I64 begin, I64 end);
+void lsq_train_v4(const LsqTrainArgs& args, I64 begin, I64 end);
+void lsq_backward_v3(const LsqBackwardArgs& args, I64 begin, I64 end, double* step_sums,
+                     double* offset_sums);
+void lsq_backward_v4(const LsqBackwardArgs& args, I64 begin, I64 end, double* step_sums,
+                     double* offset_sums);
+void lsq_compact_backward_v3(const LsqBackwardArgs& args, I64 begin, I64 end, double* step_sums,
+                             double* offset_sums);
+void lsq_compact_backward_v4(const LsqBackwardArgs& args, I64 begin, I64 end, double* step_sums,
+                             double* offset_sums);
 #endif
 
 }  // namespace edgeqat::cpu

@@ -15,6 +15,10 @@ constexpr KernelTable kTable[] = {
         .quantize = quantize_baseline,
         .dequantize = dequantize_baseline,
         .observe_minmax = observe_minmax_baseline,
+        .observe_fake_quantize = observe_fake_quantize_baseline,
+        .lsq_train = lsq_train_baseline,
+        .lsq_backward = lsq_backward_baseline,
+        .lsq_compact_backward = lsq_compact_backward_baseline,
         .oscillation_update = oscillation_update_baseline,
     },
 #if EDGEQAT_X86
@@ -25,6 +29,10 @@ constexpr KernelTable kTable[] = {
         .quantize = quantize_v3,
         .dequantize = dequantize_v3,
         .observe_minmax = observe_minmax_v3,
+        .observe_fake_quantize = observe_fake_quantize_v3,
+        .lsq_train = lsq_train_v3,
+        .lsq_backward = lsq_backward_v3,
+        .lsq_compact_backward = lsq_compact_backward_v3,
         .oscillation_update = oscillation_update_v3,
     },
     {
@@ -34,6 +42,10 @@ constexpr KernelTable kTable[] = {
         .quantize = quantize_v4,
         .dequantize = dequantize_v4,
         .observe_minmax = observe_minmax_v4,
+        .observe_fake_quantize = observe_fake_quantize_v4,
+        .lsq_train = lsq_train_v4,
+        .lsq_backward = lsq_backward_v4,
+        .lsq_compact_backward = lsq_compact_backward_v4,
         .oscillation_update = oscillation_update_v4,
     },
 #endif

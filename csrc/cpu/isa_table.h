@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "cpu/lsq_fake_quantize.h"
 #include "cpu/target.h"
 #include "edgeqat/fake_quantize.h"
 #include "edgeqat/isa.h"
@@ -28,6 +29,17 @@ struct KernelTable {
   // channels, which the caller has started; returns the number of non-finite values.
   std::int64_t (*observe_minmax)(const ObserveMinmaxArgs& args, std::int64_t begin,
                                  std::int64_t end, std::int32_t* min_keys, std::int32_t* max_keys);
+  // fake_quantize with bits, and observe_minmax of the activated values, of the same elements.
+  std::int64_t (*observe_fake_quantize)(const FakeQuantizeArgs& args, std::int64_t begin,
+                                        std::int64_t end, std::int32_t* min_keys,
+                                        std::int32_t* max_keys);
+  void (*lsq_train)(const LsqTrainArgs& args, std::int64_t begin, std::int64_t end);
+  // [begin, end) is a piece of SumPieces; its sums are added to step_sums and, if an offset is
+  // learned, to offset_sums, else null.
+  void (*lsq_backward)(const LsqBackwardArgs& args, std::int64_t begin, std::int64_t end,
+                       double* step_sums, double* offset_sums);
+  void (*lsq_compact_backward)(const LsqBackwardArgs& args, std::int64_t begin, std::int64_t end,
+                               double* step_sums, double* offset_sums);
   void (*oscillation_update)(const OscillationUpdateArgs& args, std::int64_t begin,
                              std::int64_t end);
 };

@@ -22,6 +22,13 @@ from edgeqat.functional._fake_quantize import (
     fake_quantize_backward,
     fake_quantize_train,
 )
+from edgeqat.functional._lsq import (
+    learned_step,
+    lsq_fake_quantize,
+    lsq_fake_quantize_backward,
+    lsq_fake_quantize_compact_backward,
+    lsq_fake_quantize_train,
+)
 from edgeqat.functional._observe import choose_qparams, observe_minmax_
 from edgeqat.functional._oscillation import oscillation_update_
 
@@ -31,6 +38,11 @@ __all__ = [
     "fake_quantize",
     "fake_quantize_backward",
     "fake_quantize_train",
+    "learned_step",
+    "lsq_fake_quantize",
+    "lsq_fake_quantize_backward",
+    "lsq_fake_quantize_compact_backward",
+    "lsq_fake_quantize_train",
     "observe_minmax_",
     "oscillation_update_",
     "pack",

@@ -8,6 +8,24 @@ ops by `edgeqat.functional`.
 
 from __future__ import annotations
 
-from edgeqat.ops import _autocast, _autograd, _fake, _layout, _oscillation, _vmap
+from edgeqat.ops import (
+    _autocast,
+    _autograd,
+    _autograd_lsq,
+    _fake,
+    _fake_lsq,
+    _layout,
+    _oscillation,
+    _vmap,
+)
 
-__all__ = ["_autocast", "_autograd", "_fake", "_layout", "_oscillation", "_vmap"]
+__all__ = [
+    "_autocast",
+    "_autograd",
+    "_autograd_lsq",
+    "_fake",
+    "_fake_lsq",
+    "_layout",
+    "_oscillation",
+    "_vmap",
+]

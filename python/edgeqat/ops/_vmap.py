@@ -68,9 +68,19 @@ def _refuse(op: str, instead: str) -> _Rule:
 
 
 _ops = torch.ops.edgeqat
-for _name in ("fake_quantize", "quantize", "dequantize"):
+for _name in ("fake_quantize", "lsq_fake_quantize", "quantize", "dequantize"):
     register_vmap(f"edgeqat::{_name}", _element_wise(getattr(_ops, _name).default))
-for _name in ("choose_qparams", "fake_quantize_train", "fake_quantize_backward", "pack", "unpack"):
+for _name in (
+    "choose_qparams",
+    "fake_quantize_train",
+    "fake_quantize_backward",
+    "learned_step",
+    "lsq_fake_quantize_train",
+    "lsq_fake_quantize_backward",
+    "lsq_fake_quantize_compact_backward",
+    "pack",
+    "unpack",
+):
     register_vmap(f"edgeqat::{_name}", _per_sample(getattr(_ops, _name).default))
 for _name, _instead in {
     "observe_minmax_": "observe the whole batch outside vmap",

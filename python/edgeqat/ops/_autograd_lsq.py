@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Autograd formulas of the quantizers with a learned step: from x itself, or from one byte an element.
+
+save 0 ("exact") keeps x by reference, which costs nothing where its producer or the model keeps it
+anyway; save 1 ("compact") keeps the int8 residual instead: a quarter of float32 activations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+COMPACT = 1
+_OPS = torch.ops.edgeqat
+_below_autograd = torch._C._AutoDispatchBelowAutograd
+# Gradients of the arguments between and behind scale and offset.
+_FOUR = (None,) * 4
+_SEVEN = (None,) * 7
+_FIVE = (None,) * 5
+
+
+def _refuse_second_derivative(grad: Tensor) -> None:
+    if torch.is_grad_enabled() and grad.requires_grad:
+        raise RuntimeError(
+            "edgeqat.lsq_fake_quantize: a second derivative was asked for (create_graph=True), but "
+            "rounding has only the straight-through estimate of a first one; detach the quantized "
+            "tensor or leave the quantizers out of the graph"
+        )
+
+
+class LsqExact(torch.autograd.Function):
+    """lsq_fake_quantize in eager training; saves references to its inputs and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        """Values on the learned grid."""
+        with _below_autograd():
+            y: Tensor = _OPS.lsq_fake_quantize(*arguments)
+        _keep_exact(ctx, arguments)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, scale and offset, from x."""
+        _refuse_second_derivative(grads[0])
+        with _below_autograd():
+            return _exact_backward(ctx, grads[0])
+
+
+class LsqCompact(torch.autograd.Function):
+    """The same with the residual, one byte an element, saved instead of x."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> Tensor:
+        """Values on the learned grid; the residuals are kept."""
+        with _below_autograd():
+            y, residual = _OPS.lsq_fake_quantize_train(*arguments[:12])
+        _keep_compact(ctx, arguments, residual)
+        result: Tensor = y
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, scale and offset, from the residuals."""
+        _refuse_second_derivative(grads[0])
+        with _below_autograd():
+            return (*_compact_backward(ctx, grads[0]), None, None)
+
+
+class LsqExactTraced(torch.autograd.Function):
+    """lsq_fake_quantize in the form that torch.func, torch.vmap and tracing accept."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*arguments: Any) -> Tensor:
+        """Values on the learned grid."""
+        y: Tensor = _OPS.lsq_fake_quantize(*arguments)
+        return y
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Keep the inputs by reference."""
+        _keep_exact(ctx, inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, scale and offset, from x."""
+        return _exact_backward(ctx, grads[0])
+
+
+class LsqTrainTraced(torch.autograd.Function):
+    """lsq_fake_quantize_train with its gradient, in the same form."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(*arguments: Any) -> tuple[Tensor, Tensor]:
+        """Values on the learned grid and the residuals."""
+        result: tuple[Tensor, Tensor] = _OPS.lsq_fake_quantize_train(*arguments)
+        return result
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """Keep the residuals."""
+        ctx.mark_non_differentiable(output[1])
+        _keep_compact(ctx, inputs, output[1])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, scale and offset, from the residuals."""
+        return _compact_backward(ctx, grads[0])
+
+
+def _keep_exact(ctx: Any, arguments: tuple[Any, ...]) -> None:
+    x, scale, qmin, qmax, axis, group_size, offset, mask, *options, _ = arguments
+    ctx.save_for_backward(x, scale, offset, mask)
+    ctx.grid = (qmin, qmax, axis, group_size)
+    ctx.options = options
+
+
+def _exact_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, scale, offset, mask = ctx.saved_tensors
+    grad_x, grad_scale, grad_offset = _OPS.lsq_fake_quantize_backward(
+        grad, x, scale, *ctx.grid, offset, mask, *ctx.options
+    )
+    return grad_x, grad_scale, *_FOUR, None if offset is None else grad_offset, *_SEVEN
+
+
+def _keep_compact(ctx: Any, arguments: tuple[Any, ...], residual: Tensor) -> None:
+    ctx.save_for_backward(residual, arguments[1], arguments[6])
+    ctx.grid = arguments[2:6]
+    ctx.options = arguments[8:12]  # without the mask: the residual knows it
+
+
+def _compact_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    residual, scale, offset = ctx.saved_tensors
+    grad_x, grad_scale, grad_offset = _OPS.lsq_fake_quantize_compact_backward(
+        grad, residual, scale, *ctx.grid, offset, *ctx.options
+    )
+    return grad_x, grad_scale, *_FOUR, None if offset is None else grad_offset, *_FIVE
+
+
+def _wants_gradient(x: Tensor, scale: Tensor, offset: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and (
+        x.requires_grad or scale.requires_grad or (offset is not None and offset.requires_grad)
+    )
+
+
+def lsq_fake_quantize(*arguments: Any) -> Tensor:
+    """The cheapest right way in the caller's mode; takes every argument of the op, in its order."""
+    y: Tensor
+    if torch.compiler.is_compiling():
+        y = _OPS.lsq_fake_quantize(*arguments)
+    elif torch._C._are_functorch_transforms_active():
+        y = _traced(arguments)
+    elif _wants_gradient(arguments[0], arguments[1], arguments[6]):
+        y = (LsqCompact if arguments[13] == COMPACT else LsqExact).apply(*arguments)
+    else:
+        with _below_autograd():
+            y = _OPS.lsq_fake_quantize(*arguments)
+    return y
+
+
+def _traced(arguments: tuple[Any, ...]) -> Tensor:
+    y: Tensor
+    if arguments[13] == COMPACT:
+        y = LsqTrainTraced.apply(*arguments[:12])[0]
+    else:
+        y = LsqExactTraced.apply(*arguments)
+    return y
+
+
+# The dispatcher's autograd kernels, for calls of torch.ops.edgeqat.* and for tracing. Defaults are
+# spelled out, because backward returns one gradient for each argument.
+
+
+def _lsq_fake_quantize(
+    x: Tensor,
+    scale: Tensor,
+    qmin: int,
+    qmax: int,
+    axis: int | None = None,
+    group_size: int | None = None,
+    offset: Tensor | None = None,
+    mask: Tensor | None = None,
+    activation: int = 0,
+    rule: int = 0,
+    grad_scale: float | None = None,
+    delta: float = 0.0,
+    damping: float = 0.0,
+    save: int = 0,
+) -> Tensor:
+    grid = (x, scale, qmin, qmax, axis, group_size, offset, mask)
+    arguments = (*grid, activation, rule, grad_scale, delta, damping, save)
+    # Without a gradient it stays a single node, which is what exporters look for.
+    if _wants_gradient(x, scale, offset):
+        return _traced(arguments)
+    with _below_autograd():
+        y: Tensor = _OPS.lsq_fake_quantize(*arguments)
+    return y
+
+
+def _lsq_fake_quantize_train(
+    x: Tensor,
+    scale: Tensor,
+    qmin: int,
+    qmax: int,
+    axis: int | None = None,
+    group_size: int | None = None,
+    offset: Tensor | None = None,
+    mask: Tensor | None = None,
+    activation: int = 0,
+    rule: int = 0,
+    grad_scale: float | None = None,
+    delta: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    grid = (x, scale, qmin, qmax, axis, group_size, offset, mask)
+    arguments = (*grid, activation, rule, grad_scale, delta)
+    result: tuple[Tensor, Tensor]
+    if _wants_gradient(x, scale, offset):
+        result = LsqTrainTraced.apply(*arguments)
+        return result
+    with _below_autograd():
+        result = _OPS.lsq_fake_quantize_train(*arguments)
+    return result
+
+
+_library = torch.library.Library("edgeqat", "IMPL")
+_library.impl("lsq_fake_quantize", _lsq_fake_quantize, "Autograd")
+_library.impl("lsq_fake_quantize_train", _lsq_fake_quantize_train, "Autograd")
