@@ -191,10 +191,18 @@ class Checker {
     WantInts("padding", 2 * spatial, 0);
   }
 
-  void CheckConv(bool transposed) const {
+  // [N, C, spatial...]
+  std::int64_t WantImages() const {
     const std::int64_t rank = Rank(0);
-    if (rank != 3 && rank != 4)
-      Fail("inputs[0]", "expected rank 3 or 4, found rank " + std::to_string(rank));
+    if (rank < 3 || rank > 2 + kMaxSpatial) {
+      Fail("inputs[0]", "expected rank 3 to " + std::to_string(2 + kMaxSpatial) + ", found rank " +
+                            std::to_string(rank));
+    }
+    return rank;
+  }
+
+  void CheckConv(bool transposed) const {
+    const std::int64_t rank = WantImages();
     WantRank("inputs[1]", Rank(1), rank);
     if (Has(2)) WantRank("inputs[2]", Rank(2), 1);
     CheckWindow(rank - 2);
@@ -206,9 +214,7 @@ class Checker {
   }
 
   void CheckPool() const {
-    const std::int64_t rank = Rank(0);
-    if (rank != 3 && rank != 4)
-      Fail("inputs[0]", "expected rank 3 or 4, found rank " + std::to_string(rank));
+    const std::int64_t rank = WantImages();
     const std::int64_t spatial = rank - 2;
     if (node_.op == "adaptive_avg_pool") {
       WantInts("output_size", spatial, 1);

@@ -38,6 +38,8 @@ struct OpSpec {
 
 inline constexpr int kVariadic = -1;
 inline constexpr std::string_view kAtenPrefix = "aten.";
+// Convolution and pooling take [N, C, spatial...] with 1 to this many spatial dimensions.
+inline constexpr std::int64_t kMaxSpatial = 3;
 
 // Null where the name is unknown.
 const OpSpec* FindOp(std::string_view name);

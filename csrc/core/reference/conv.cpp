@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// conv and conv_transpose in one and two dimensions: patches of a channels-last copy of the image
+// conv and conv_transpose in one to three dimensions: patches of a channels-last copy of the image
 // times weight rows. Transposed convolution differs only in which input pixel a tap reads.
 #include <algorithm>
 #include <array>
@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "core/graph_schema.h"
 #include "core/reference/gemm.h"
 #include "core/reference/node_run.h"
 #include "core/reference/parallel.h"
@@ -24,15 +25,22 @@ struct Window {
 
 struct Geometry {
   std::int64_t batch = 0, in_channels = 0, out_channels = 0, groups = 1;
-  std::array<Window, 2> windows;  // height, width; height is 1 in one dimension
+  std::array<Window, graph::kMaxSpatial> windows;  // depth, height, width; 1 where absent
   Shape out_shape;
 
-  [[nodiscard]] std::int64_t InPixels() const { return windows[0].input * windows[1].input; }
-  [[nodiscard]] std::int64_t OutPixels() const { return windows[0].output * windows[1].output; }
-  [[nodiscard]] std::int64_t Taps() const { return windows[0].kernel * windows[1].kernel; }
+  [[nodiscard]] std::int64_t InPixels() const { return Product(&Window::input); }
+  [[nodiscard]] std::int64_t OutPixels() const { return Product(&Window::output); }
+  [[nodiscard]] std::int64_t Taps() const { return Product(&Window::kernel); }
   [[nodiscard]] std::int64_t InPerGroup() const { return in_channels / groups; }
   [[nodiscard]] std::int64_t OutPerGroup() const { return out_channels / groups; }
   [[nodiscard]] std::int64_t Columns() const { return Taps() * InPerGroup(); }
+
+ private:
+  [[nodiscard]] std::int64_t Product(std::int64_t Window::* extent) const {
+    std::int64_t product = 1;
+    for (const Window& window : windows) product *= window.*extent;
+    return product;
+  }
 };
 
 Window MakeWindow(const NodeRun& run, bool transposed, std::int64_t i, std::int64_t spatial) {
@@ -82,8 +90,9 @@ Geometry MakeGeometry(const NodeRun& run, bool transposed) {
   const auto spatial = static_cast<std::int64_t>(x.size()) - 2;
   g.out_shape = {g.batch, g.out_channels};
   for (std::int64_t i = 0; i < spatial; ++i) {
-    g.windows[2 - spatial + i] = MakeWindow(run, transposed, i, spatial);
-    g.out_shape.push_back(g.windows[2 - spatial + i].output);
+    Window& window = g.windows[graph::kMaxSpatial - spatial + i];
+    window = MakeWindow(run, transposed, i, spatial);
+    g.out_shape.push_back(window.output);
   }
   return g;
 }
@@ -99,23 +108,39 @@ auto WeightIndex(const Geometry& g, bool transposed) {
   };
 }
 
-// Copies the taps of output pixel `o` in one group from channels-last `image`; padding stays 0.
-template <typename T>
-void FillPatch(const Geometry& g, const T* image, std::int64_t o, std::int64_t group, T* patch) {
-  const auto& [rows, columns] = g.windows;
-  const std::int64_t channels = g.InPerGroup();
-  const std::int64_t* row = rows.source.data() + o / columns.output * rows.kernel;
-  const std::int64_t* column = columns.source.data() + o % columns.output * columns.kernel;
-  for (std::int64_t ky = 0; ky < rows.kernel; ++ky) {
-    for (std::int64_t kx = 0; kx < columns.kernel; ++kx, patch += channels) {
-      if (row[ky] < 0 || column[kx] < 0) {
-        std::fill_n(patch, channels, T{0});
-        continue;
+// The input pixel that each tap of output pixel `o` reads, or -1 in the padding; `to` has Taps()
+// places.
+void ReadPixels(const Geometry& g, std::int64_t o, std::vector<std::int64_t>& to) {
+  const auto& [depth, height, width] = g.windows;
+  const std::int64_t oz = o / (height.output * width.output);
+  const std::int64_t* z = depth.source.data() + oz * depth.kernel;
+  const std::int64_t* y = height.source.data() + o / width.output % height.output * height.kernel;
+  const std::int64_t* x = width.source.data() + o % width.output * width.kernel;
+  std::int64_t* pixel = to.data();
+  for (std::int64_t kz = 0; kz < depth.kernel; ++kz) {
+    for (std::int64_t ky = 0; ky < height.kernel; ++ky) {
+      const bool inside = z[kz] >= 0 && y[ky] >= 0;
+      const std::int64_t line = (z[kz] * height.input + y[ky]) * width.input;
+      for (std::int64_t kx = 0; kx < width.kernel; ++kx) {
+        *pixel++ = inside && x[kx] >= 0 ? line + x[kx] : -1;
       }
-      const std::int64_t pixel = row[ky] * columns.input + column[kx];
+    }
+  }
+}
+
+// Copies the taps that `pixels` names, in one group, from channels-last `image`; padding stays 0.
+template <typename T>
+void FillPatch(const Geometry& g, const T* image, const std::vector<std::int64_t>& pixels,
+               std::int64_t group, T* patch) {
+  const std::int64_t channels = g.InPerGroup();
+  for (const std::int64_t pixel : pixels) {
+    if (pixel < 0) {
+      std::fill_n(patch, channels, T{0});
+    } else {
       std::memcpy(patch, image + pixel * g.in_channels + group * channels,
                   static_cast<std::size_t>(channels) * sizeof(T));
     }
+    patch += channels;
   }
 }
 
@@ -134,13 +159,15 @@ void ConvImage(const Geometry& g, const IntRows& weights, const OutputStage& sta
                const std::int16_t* image, std::int64_t n, Tensor& out) {
   std::vector<std::int16_t> patches(static_cast<std::size_t>(kTile * weights.stride));
   std::vector<std::int32_t> acc(static_cast<std::size_t>((g.OutPerGroup() + 3) * kTile));
+  std::vector<std::int64_t> taps(static_cast<std::size_t>(g.Taps()));
   const std::int64_t pixels = g.OutPixels();
   for (std::int64_t group = 0; group < g.groups; ++group) {
     const std::int64_t first = group * g.OutPerGroup();
     for (std::int64_t begin = 0; begin < pixels; begin += kTile) {
       const std::int64_t count = std::min(kTile, pixels - begin);
       for (std::int64_t p = 0; p < count; ++p) {
-        FillPatch(g, image, begin + p, group, patches.data() + p * weights.stride);
+        ReadPixels(g, begin + p, taps);
+        FillPatch(g, image, taps, group, patches.data() + p * weights.stride);
       }
       MultiplyTile(patches.data(), count, weights, first, first + g.OutPerGroup(), acc.data());
       for (std::int64_t r = 0; r < g.OutPerGroup(); ++r) {
@@ -158,20 +185,18 @@ void DepthwiseImage(const Geometry& g, const std::vector<std::int16_t>& weights,
                     Tensor& out) {
   const std::int64_t channels = g.in_channels;
   const std::int64_t pixels = g.OutPixels();
-  const auto& [rows, columns] = g.windows;
+  std::vector<std::int64_t> taps(static_cast<std::size_t>(g.Taps()));
   std::vector<std::int32_t> acc(static_cast<std::size_t>(channels));
   std::vector<std::int32_t> planes(static_cast<std::size_t>(channels * kTile));
   for (std::int64_t begin = 0; begin < pixels; begin += kTile) {
     const std::int64_t count = std::min(kTile, pixels - begin);
     for (std::int64_t p = 0; p < count; ++p) {
       std::ranges::fill(acc, 0);
-      const std::int64_t oy = (begin + p) / columns.output;
-      const std::int64_t ox = (begin + p) % columns.output;
+      ReadPixels(g, begin + p, taps);
       for (std::int64_t tap = 0; tap < g.Taps(); ++tap) {
-        const std::int64_t y = rows.source[oy * rows.kernel + tap / columns.kernel];
-        const std::int64_t x = columns.source[ox * columns.kernel + tap % columns.kernel];
-        if (y < 0 || x < 0) continue;
-        const std::int16_t* __restrict from = image + (y * columns.input + x) * channels;
+        const std::int64_t pixel = taps[tap];
+        if (pixel < 0) continue;
+        const std::int16_t* __restrict from = image + pixel * channels;
         const std::int16_t* __restrict weight = weights.data() + tap * channels;
         std::int32_t* __restrict to = acc.data();
         for (std::int64_t c = 0; c < channels; ++c) to[c] += from[c] * weight[c];
@@ -237,11 +262,13 @@ Tensor RunFloat(const NodeRun& run, const Geometry& g, bool transposed) {
     std::vector<float> image(static_cast<std::size_t>(image_size));
     std::vector<float> patch(static_cast<std::size_t>(columns));
     std::vector<double> acc(static_cast<std::size_t>(rows));
+    std::vector<std::int64_t> taps(static_cast<std::size_t>(g.Taps()));
     for (std::int64_t n = begin; n < end; ++n) {
       ToChannelsLast(g, x.data() + n * image_size, 0, image.data());
       for (std::int64_t group = 0; group < g.groups; ++group) {
         for (std::int64_t p = 0; p < pixels; ++p) {
-          FillPatch(g, image.data(), p, group, patch.data());
+          ReadPixels(g, p, taps);
+          FillPatch(g, image.data(), taps, group, patch.data());
           std::copy_n(bias.begin() + group * rows, rows, acc.begin());
           MultiplyFloat(patch.data(), 1, weights.data() + group * columns * rows, columns, rows,
                         acc.data());

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/graph_schema.h"
 #include "core/reference/node_run.h"
 #include "core/reference/parallel.h"
 
@@ -18,9 +19,15 @@ struct Range {
   std::int64_t begin = 0, end = 1, step = 1, divisor = 1;
 };
 
+// One spatial dimension: its extent in the input, and a range for every output index.
+struct Dimension {
+  std::int64_t input = 1;
+  std::vector<Range> ranges = {Range{}};
+};
+
 struct Windows {
-  std::array<std::vector<Range>, 2> ranges;  // height, width; height is {[0, 1)} in one dimension
-  std::int64_t height = 1, width = 1, planes = 1;
+  std::array<Dimension, graph::kMaxSpatial> spatial;  // depth, height, width; 1 where absent
+  std::int64_t planes = 1;                            // images times channels
   Shape out_shape;
 };
 
@@ -78,40 +85,44 @@ Windows MakeWindows(const NodeRun& run) {
   const Shape& shape = run.ShapeOf(0);
   const auto spatial = static_cast<std::int64_t>(shape.size()) - 2;
   Windows windows;
-  windows.ranges = {std::vector<Range>{Range{}}, std::vector<Range>{Range{}}};
   windows.planes = shape[0] * shape[1];
-  windows.width = shape.back();
-  windows.height = spatial == 2 ? shape[2] : 1;
   windows.out_shape = {shape[0], shape[1]};
   for (std::int64_t i = 0; i < spatial; ++i) {
-    auto& ranges = windows.ranges[2 - spatial + i];
-    ranges = run.node.op == "adaptive_avg_pool" ? AdaptiveRanges(run, i)
-                                                : SlidingRanges(run, i, spatial);
-    windows.out_shape.push_back(std::ssize(ranges));
+    Dimension& dimension = windows.spatial[graph::kMaxSpatial - spatial + i];
+    dimension.input = shape[2 + i];
+    dimension.ranges = run.node.op == "adaptive_avg_pool" ? AdaptiveRanges(run, i)
+                                                          : SlidingRanges(run, i, spatial);
+    windows.out_shape.push_back(std::ssize(dimension.ranges));
   }
   return windows;
 }
 
-// out = finish(fold over the window of (accumulator, value), rows, columns) for every window.
+// out = done(fold over the window of (accumulator, value), divisor) for every window.
 template <typename T, typename Acc, typename Out, typename Fold, typename Done>
 void ForEachWindow(int threads, const Windows& windows, const T* in, Out* out, Acc start,
                    const Fold& fold, const Done& done) {
-  const auto& [rows, columns] = windows.ranges;
-  const std::int64_t plane = windows.height * windows.width;
-  const std::int64_t out_plane = std::ssize(rows) * std::ssize(columns);
+  const auto& [depth, height, width] = windows.spatial;
+  const std::int64_t plane = depth.input * height.input * width.input;
+  const std::int64_t out_plane =
+      std::ssize(depth.ranges) * std::ssize(height.ranges) * std::ssize(width.ranges);
   ParallelFor(threads, windows.planes, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t p = begin; p < end; ++p) {
       const T* from = in + p * plane;
       Out* to = out + p * out_plane;
-      for (const Range& row : rows) {
-        for (const Range& column : columns) {
-          Acc acc = start;
-          for (std::int64_t y = row.begin; y < row.end; y += row.step) {
-            for (std::int64_t x = column.begin; x < column.end; x += column.step) {
-              acc = fold(acc, from[y * windows.width + x]);
+      for (const Range& slice : depth.ranges) {
+        for (const Range& row : height.ranges) {
+          for (const Range& column : width.ranges) {
+            Acc acc = start;
+            for (std::int64_t z = slice.begin; z < slice.end; z += slice.step) {
+              for (std::int64_t y = row.begin; y < row.end; y += row.step) {
+                const T* line = from + (z * height.input + y) * width.input;
+                for (std::int64_t x = column.begin; x < column.end; x += column.step) {
+                  acc = fold(acc, line[x]);
+                }
+              }
             }
+            *to++ = done(acc, slice.divisor * row.divisor * column.divisor);
           }
-          *to++ = done(acc, row, column);
         }
       }
     }
@@ -124,8 +135,7 @@ Tensor MaxOfCodes(const NodeRun& run, const Windows& windows) {
   ForEachWindow(
       run.options.threads, windows, run.inputs[0].tensor->Span<T>().data(),
       out.MutableSpan<T>().data(), std::numeric_limits<T>::lowest(),
-      [](T a, T b) { return std::max(a, b); },
-      [](T acc, const Range&, const Range&) { return acc; });
+      [](T a, T b) { return std::max(a, b); }, [](T acc, std::int64_t) { return acc; });
   return out;
 }
 
@@ -142,7 +152,7 @@ Tensor RunMaxPool(const NodeRun& run) {
   ForEachWindow(
       run.options.threads, windows, x.data(), out.data(), -std::numeric_limits<float>::infinity(),
       [](float a, float b) { return b > a || b != b ? b : a; },  // NaN wins, as in PyTorch
-      [](float acc, const Range&, const Range&) { return acc; });
+      [](float acc, std::int64_t) { return acc; });
   return run.Finish(std::move(out), windows.out_shape);
 }
 
@@ -153,8 +163,8 @@ Tensor RunAvgPool(const NodeRun& run) {
   ForEachWindow(
       run.options.threads, windows, x.data(), out.data(), 0.0,
       [](double a, float b) { return a + b; },
-      [](double acc, const Range& row, const Range& column) {
-        return static_cast<float>(acc / static_cast<double>(row.divisor * column.divisor));
+      [](double acc, std::int64_t divisor) {
+        return static_cast<float>(acc / static_cast<double>(divisor));
       });
   return run.Finish(std::move(out), windows.out_shape);
 }

@@ -46,6 +46,20 @@ std::string MessageOf(const std::string& text) {
   return "accepted";
 }
 
+// A stride, a dilation and two paddings for every spatial dimension; kValid has two.
+TEST(Graph, ConvolutionsHaveOneToThreeSpatialDimensions) {
+  const std::string volume =
+      Edit("\"x\":{\"shape\":[-1,3,8,8]", "\"x\":{\"shape\":[-1,3,8,8,8]",
+           Edit("\"w\":{\"shape\":[4,3,3,3]", "\"w\":{\"shape\":[4,3,3,3,3]",
+                Edit("\"y\":{\"shape\":[-1,4,8,8]", "\"y\":{\"shape\":[-1,4,8,8,8]",
+                     Edit("\"axes\":[2,3]", "\"axes\":[2,3,4]"))));
+  EXPECT_NE(MessageOf(volume).find("attributes.stride: expected 3 integers"), std::string::npos);
+  const std::string whole =
+      Edit("\"stride\":[1,1],\"padding\":[1,1,1,1],\"dilation\":[1,1]",
+           "\"stride\":[1,1,1],\"padding\":[1,1,1,1,1,1],\"dilation\":[1,1,1]", volume);
+  EXPECT_EQ(MessageOf(whole), "accepted");
+}
+
 TEST(Graph, ReadsEveryField) {
   const Graph graph = ParseGraph(kValid);
   const Node& conv = graph.nodes.at(0);
@@ -308,6 +322,14 @@ INSTANTIATE_TEST_SUITE_P(
          "nodes[1].outputs[0]: expected rank 4 in mean, found rank 2"},
         {"WeightRank", "\"inputs\":[\"x\",\"w\",\"b\"]", "\"inputs\":[\"x\",\"b\",\"b\"]",
          "inputs[1]: expected rank 4 in conv, found rank 1"},
+        {"ImageOfNoDimension", "\"x\":{\"shape\":[-1,3,8,8]", "\"x\":{\"shape\":[-1,3]",
+         "inputs[0]: expected rank 3 to 5, found rank 2"},
+        {"ImageOfFourDimensions", "\"x\":{\"shape\":[-1,3,8,8]", "\"x\":{\"shape\":[-1,3,8,8,8,8]",
+         "inputs[0]: expected rank 3 to 5, found rank 6"},
+        {"PoolOfNoDimension", MEAN,
+         "\"op\":\"adaptive_avg_pool\",\"inputs\":[\"b\"],\"outputs\":[\"m\"],\"attributes\":{"
+         "\"output_size\":[1]}",
+         "inputs[0]: expected rank 3 to 5, found rank 1"},
         {"BiasDType", "\"inputs\":[\"x\",\"w\",\"b\"]", "\"inputs\":[\"w\",\"w\",\"s\",\"b\"]",
          "expected 2 to 3 inputs"},
         {"OperandDType", MEAN,

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <random>
@@ -69,61 +70,91 @@ std::int8_t Requantize(std::int64_t acc, float sx, float sw, float sy, std::int3
       std::clamp<double>(static_cast<double>(rounded) + zero, -128.0, 127.0));
 }
 
+// Depth, height, width: what one or two dimensions lack has extent 1.
+using Volume = std::array<std::int64_t, 3>;
+
+std::int64_t Offset(std::int64_t lead, const Volume& at, const Volume& extent) {
+  return ((lead * extent[0] + at[0]) * extent[1] + at[1]) * extent[2] + at[2];
+}
+
+template <typename Body>
+void ForEach(const Volume& extent, const Body& body) {
+  for (std::int64_t z = 0; z < extent[0]; ++z)
+    for (std::int64_t y = 0; y < extent[1]; ++y)
+      for (std::int64_t x = 0; x < extent[2]; ++x) body(Volume{z, y, x});
+}
+
+// The last `spatial` entries behind `lead`.
+Shape Tail(Shape lead, const Volume& values, std::int64_t spatial) {
+  lead.insert(lead.end(), values.end() - spatial, values.end());
+  return lead;
+}
+
 TEST(Reference, ConvIsTheScalarSumForRandomShapes) {
   Random random(7);
-  for (int round = 0; round < 60; ++round) {
-    const std::int64_t groups = random.Int(1, 3);
+  for (int round = 0; round < 90; ++round) {
+    const std::int64_t spatial = round % 3 + 1;
+    const std::int64_t groups = random.Int(1, 3), batch = random.Int(1, 3);
     const std::int64_t in = groups * random.Int(1, 5), out = groups * random.Int(1, 6);
-    const std::int64_t kernel = random.Int(1, 3), stride = random.Int(1, 2), pad = random.Int(0, 2);
-    const std::int64_t dilation = random.Int(1, 2), size = random.Int(5, 12),
-                       batch = random.Int(1, 3);
+    Volume size{1, 1, 1}, kernel = size, stride = size, dilation = size, extent = size, pad{};
+    for (std::int64_t i = 3 - spatial; i < 3; ++i) {
+      size[i] = random.Int(5, spatial == 3 ? 7 : 12);
+      kernel[i] = random.Int(1, 3);
+      stride[i] = random.Int(1, 2);
+      dilation[i] = random.Int(1, 2);
+      pad[i] = random.Int(0, 2);
+      extent[i] = (size[i] + 2 * pad[i] - dilation[i] * (kernel[i] - 1) - 1) / stride[i] + 1;
+    }
     const auto zx = static_cast<std::int32_t>(random.Int(-128, 127));
     OneLayer layer;
     layer.graph.inputs = {"x"};
     layer.graph.outputs = {"y"};
-    layer.AddCodes("x", {-1, in, size, size}, 0.02F, zx);
-    const Tensor w = random.Codes({out, in / groups, kernel, kernel});
+    layer.AddCodes("x", Tail({-1, in}, size, spatial), 0.02F, zx);
+    const Tensor w = random.Codes(Tail({out, in / groups}, kernel, spatial));
     layer.AddConstant("w", w);
     std::vector<float> scales;
     for (std::int64_t o = 0; o < out; ++o)
       scales.push_back(0.001F * static_cast<float>(random.Int(1, 9)));
     layer.AddQuant("w", scales, 0, 0);
-    layer.AddCodes("y", {-1, out, -1, -1}, 0.3F, 4);
+    layer.AddCodes("y", Shape(static_cast<std::size_t>(2 + spatial), -1), 0.3F, 4);
     layer.graph.nodes.push_back({"conv",
                                  "conv",
                                  {"x", "w"},
                                  {"y"},
-                                 {{"stride", Shape{stride, stride}},
-                                  {"padding", Shape{pad, pad, pad, pad}},
-                                  {"dilation", Shape{dilation, dilation}},
+                                 {{"stride", Tail({}, stride, spatial)},
+                                  {"padding", Tail(Tail({}, pad, spatial), pad, spatial)},
+                                  {"dilation", Tail({}, dilation, spatial)},
                                   {"groups", groups}},
                                  std::nullopt,
                                  ""});
-    const Tensor x = random.Codes({batch, in, size, size});
+    const Tensor x = random.Codes(Tail({batch, in}, size, spatial));
     const Tensor y = RunReference(layer.graph, layer.constants, {{"x", x}}, {.threads = 2}).at("y");
-    const std::int64_t extent = (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
-    ASSERT_EQ(y.shape, (Shape{batch, out, extent, extent}));
-    const auto at = [&](const Tensor& t, std::int64_t a, std::int64_t b, std::int64_t c,
-                        std::int64_t d) {
-      return t.Span<std::int8_t>()[((a * t.shape[1] + b) * t.shape[2] + c) * t.shape[3] + d];
+    ASSERT_EQ(y.shape, Tail({batch, out}, extent, spatial));
+    const auto read = [](const Tensor& t, std::int64_t at) {
+      return std::int64_t{t.Span<std::int8_t>()[at]};
     };
-    for (std::int64_t n = 0; n < batch; ++n)
-      for (std::int64_t o = 0; o < out; ++o)
-        for (std::int64_t i = 0; i < extent; ++i)
-          for (std::int64_t j = 0; j < extent; ++j) {
-            std::int64_t acc = 0;
-            for (std::int64_t c = 0; c < in / groups; ++c)
-              for (std::int64_t a = 0; a < kernel; ++a)
-                for (std::int64_t b = 0; b < kernel; ++b) {
-                  const std::int64_t row = i * stride - pad + a * dilation;
-                  const std::int64_t column = j * stride - pad + b * dilation;
-                  if (row < 0 || row >= size || column < 0 || column >= size) continue;
-                  const std::int64_t channel = o / (out / groups) * (in / groups) + c;
-                  acc += std::int64_t{at(x, n, channel, row, column) - zx} * at(w, o, c, a, b);
-                }
-            ASSERT_EQ(at(y, n, o, i, j), Requantize(acc, 0.02F, scales[o], 0.3F, 4))
-                << "round " << round;
+    for (std::int64_t n = 0; n < batch; ++n) {
+      for (std::int64_t o = 0; o < out; ++o) {
+        ForEach(extent, [&](const Volume& to) {
+          std::int64_t acc = 0;
+          for (std::int64_t c = 0; c < in / groups; ++c) {
+            const std::int64_t channel = o / (out / groups) * (in / groups) + c;
+            ForEach(kernel, [&](const Volume& tap) {
+              Volume from{};
+              for (int i = 0; i < 3; ++i) {
+                from[i] = to[i] * stride[i] - pad[i] + tap[i] * dilation[i];
+                if (from[i] < 0 || from[i] >= size[i]) return;
+              }
+              acc += (read(x, Offset(n * in + channel, from, size)) - zx) *
+                     read(w, Offset(o * (in / groups) + c, tap, kernel));
+            });
           }
+          ASSERT_EQ(read(y, Offset(n * out + o, to, extent)),
+                    Requantize(acc, 0.02F, scales[o], 0.3F, 4))
+              << "round " << round;
+        });
+      }
+    }
   }
 }
 

@@ -15,6 +15,7 @@ from graph_builder import GraphBuilder
 from quantize_numpy import dequantize, quantize
 
 RNG = np.random.default_rng(20)
+ALL = slice(None)
 CODES = RNG.integers(-128, 128, (2, 3, 8, 10)).astype(np.int8)
 
 
@@ -130,6 +131,64 @@ def test_avg_pool(
         np.testing.assert_allclose(got["y"], torch_result.numpy(), rtol=1e-5, atol=1e-6)
 
 
+VOLUME = RNG.integers(-128, 128, (2, 2, 5, 6, 7)).astype(np.int8)
+VOLUME_POOLS = [
+    ([2, 2, 2], [2, 2, 2], [0, 0, 0], [1, 1, 1], False),
+    ([3, 2, 3], [2, 1, 3], [1, 0, 1], [1, 1, 1], True),
+    ([2, 3, 4], [1, 2, 2], [0, 1, 2], [1, 1, 1], False),
+    ([2, 2, 3], [1, 3, 2], [1, 1, 1], [3, 2, 2], True),
+]
+
+
+@pytest.mark.parametrize("op", ["max_pool", "avg_pool, padding counts", "avg_pool"])
+@pytest.mark.parametrize(("kernel", "stride", "padding", "dilation", "ceil"), VOLUME_POOLS)
+def test_pool_in_three_dimensions(
+    op: str,
+    kernel: list[int],
+    stride: list[int],
+    padding: list[int],
+    dilation: list[int],
+    ceil: bool,
+) -> None:
+    extents = VOLUME.shape[2:]
+    average, counted = op.startswith("avg_pool"), "counts" in op
+    dilation = [1, 1, 1] if average else dilation
+    taps = [
+        windows(extents[i], kernel[i], stride[i], padding[i], padding[i], dilation[i], ceil)
+        for i in range(3)
+    ]
+    x = real(VOLUME).astype(np.float64)
+    want = np.zeros((2, 2, *map(len, taps)))
+    for at in np.ndindex(*want.shape[2:]):
+        box = [taps[i][at[i]] for i in range(3)]
+        inside = [[t for t in box[i] if 0 <= t < extents[i]] for i in range(3)]
+        values = x[(ALL, ALL, *np.ix_(*inside))].reshape(2, 2, -1)
+        padded = [[t for t in box[i] if t < extents[i] + padding[i]] for i in range(3)]
+        divisor = np.prod([len(side) for side in (padded if counted else inside)])
+        want[(ALL, ALL, *at)] = values.sum(-1) / divisor if average else values.max(-1)
+    attributes = {"count_include_pad": counted} if average else {"dilation": dilation}
+    got = run(
+        op.split(",")[0],
+        (-1, *want.shape[1:]),
+        VOLUME,
+        kernel=kernel,
+        stride=stride,
+        padding=padding * 2,
+        ceil_mode=ceil,
+        **attributes,
+    )
+    check(got, want.astype(np.float32), rtol=2e-7 if average else 0.0)
+    pool, option = (
+        (torch.nn.functional.avg_pool3d, {"count_include_pad": counted})
+        if average
+        else (torch.nn.functional.max_pool3d, {"dilation": dilation})
+    )
+    expected = pool(
+        torch.from_numpy(real(VOLUME)), kernel, stride, padding, ceil_mode=ceil, **option
+    )
+    np.testing.assert_allclose(got["y"], expected.numpy(), rtol=1e-5, atol=1e-6)
+
+
 def test_pool_in_one_dimension_and_nan() -> None:
     b = GraphBuilder()
     b.input("x", (-1, 1, 6))
@@ -152,6 +211,20 @@ def test_adaptive_avg_pool(size: list[int]) -> None:
         want.astype(np.float32),
         rtol=2e-7,
     )
+
+
+@pytest.mark.parametrize("size", [[1, 1, 1], [2, 6, 3], [7, 4, 7]])
+def test_adaptive_avg_pool_in_three_dimensions(size: list[int]) -> None:
+    x = real(VOLUME).astype(np.float64)
+    want = np.zeros((2, 2, *size))
+    for at in np.ndindex(*size):
+        box = (
+            slice(k * n // o, -(-(k + 1) * n // o))
+            for k, n, o in zip(at, x.shape[2:], size, strict=True)
+        )
+        want[(ALL, ALL, *at)] = x[(ALL, ALL, *box)].mean((2, 3, 4))
+    got = run("adaptive_avg_pool", (-1, 2, *size), VOLUME, output_size=size)
+    check(got, want.astype(np.float32), rtol=2e-7)
 
 
 @pytest.mark.parametrize("axes", [[2, 3], [1], [3, 0], [0, 1, 2, 3]])

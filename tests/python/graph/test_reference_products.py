@@ -13,10 +13,13 @@ from graph_builder import GraphBuilder
 from quantize_numpy import INT8, UINT8, dequantize, quantize, random_codes, requantize
 
 Codes = tuple[float, int, tuple[int, int]]  # scale, zero point, bounds
+ALL = slice(None)
 
 
-def as2d(values: np.ndarray) -> np.ndarray:
-    return values[:, :, None, :] if values.ndim == 3 else values
+def shifted(at: tuple[int, ...], step: list[int], tap: tuple[int, ...], reach: list[int]) -> tuple:
+    """The index of all images and channels at at * step + tap * reach."""
+    places = (a * s + t * r for a, s, t, r in zip(at, step, tap, reach, strict=True))
+    return (ALL, ALL, *places)
 
 
 def conv(
@@ -27,24 +30,21 @@ def conv(
     dilation: list[int],
     groups: int,
 ) -> np.ndarray:
-    """Direct convolution of [N, C, H, W] by [O, C/g, kh, kw] in the dtype of x."""
-    x = np.pad(x, ((0, 0), (0, 0), (padding[0], padding[2]), (padding[1], padding[3])))
-    out_channels, per_group, kh, kw = w.shape
-    oh = (x.shape[2] - dilation[0] * (kh - 1) - 1) // stride[0] + 1
-    ow = (x.shape[3] - dilation[1] * (kw - 1) - 1) // stride[1] + 1
-    y = np.zeros((x.shape[0], out_channels, oh, ow), x.dtype)
-    for o in range(out_channels):
-        first = o // (out_channels // groups) * per_group
-        for i in range(oh):
-            for j in range(ow):
-                top, left = i * stride[0], j * stride[1]
-                patch = x[
-                    :,
-                    first : first + per_group,
-                    top : top + dilation[0] * (kh - 1) + 1 : dilation[0],
-                    left : left + dilation[1] * (kw - 1) + 1 : dilation[1],
-                ]
-                y[:, o, i, j] = (patch * w[o]).sum((1, 2, 3))
+    """Direct convolution of [N, C, spatial...] by [O, C/g, kernel...] in the dtype of x."""
+    count = x.ndim - 2
+    sides = zip(padding[:count], padding[count:], strict=True)
+    x = np.pad(x, ((0, 0), (0, 0), *sides))
+    out_channels, per_group, *kernel = w.shape
+    extents = [
+        (x.shape[2 + i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in range(count)
+    ]
+    y = np.zeros((x.shape[0], out_channels, *extents), x.dtype)
+    for at in np.ndindex(*extents):
+        for tap in np.ndindex(*kernel):
+            pixel = x[shifted(at, stride, tap, dilation)]
+            for o in range(out_channels):
+                first = o // (out_channels // groups) * per_group
+                y[(ALL, o, *at)] += pixel[:, first : first + per_group] @ w[(o, ALL, *tap)]
     return y
 
 
@@ -57,33 +57,24 @@ def conv_transpose(
     dilation: list[int],
     groups: int,
 ) -> np.ndarray:
-    """Scatters every input pixel; w is [C, O/g, kh, kw]."""
-    n, channels, height, width = x.shape
-    _, out_group, kh, kw = w.shape
-    full = np.zeros(
-        (
-            n,
-            out_group * groups,
-            (height - 1) * stride[0] + dilation[0] * (kh - 1) + 1 + output_padding[0],
-            (width - 1) * stride[1] + dilation[1] * (kw - 1) + 1 + output_padding[1],
-        ),
-        x.dtype,
-    )
-    for c in range(channels):
-        first = c // (channels // groups) * out_group
-        for i in range(height):
-            for j in range(width):
-                for a in range(kh):
-                    for b in range(kw):
-                        full[
-                            :,
-                            first : first + out_group,
-                            i * stride[0] + a * dilation[0],
-                            j * stride[1] + b * dilation[1],
-                        ] += x[:, c, i, j, None] * w[c, :, a, b]
-    return full[
-        :, :, padding[0] : full.shape[2] - padding[2], padding[1] : full.shape[3] - padding[3]
+    """Scatters every input pixel; w is [C, O/g, kernel...]."""
+    batch, channels, *extents = x.shape
+    _, out_group, *kernel = w.shape
+    count = len(kernel)
+    full = [
+        (extents[i] - 1) * stride[i] + dilation[i] * (kernel[i] - 1) + 1 + output_padding[i]
+        for i in range(count)
     ]
+    y = np.zeros((batch, out_group * groups, *full), x.dtype)
+    for at in np.ndindex(*extents):
+        for tap in np.ndindex(*kernel):
+            place = shifted(at, stride, tap, dilation)
+            for c in range(channels):
+                first = c // (channels // groups) * out_group
+                pixel = x[(ALL, c, *at)][:, None]
+                y[place][:, first : first + out_group] += pixel * w[(c, ALL, *tap)]
+    inner = (slice(padding[i], full[i] - padding[count + i]) for i in range(count))
+    return y[(ALL, ALL, *inner)]
 
 
 CONVS = {
@@ -96,6 +87,9 @@ CONVS = {
     "multiplier": ((1, 4, 6, 6), (8, 1, 3, 3), [1, 1], [1, 1, 1, 1], [1, 1], 4),
     "1x1": ((2, 19, 9, 9), (10, 19, 1, 1), [1, 1], [0, 0, 0, 0], [1, 1], 1),
     "one dimension": ((2, 5, 31), (6, 5, 4), [2], [3, 1], [2], 1),
+    "three dimensions": ((2, 5, 5, 6, 7), (7, 5, 3, 3, 3), [1, 1, 1], [1] * 6, [1, 1, 1], 1),
+    "3-D strided": ((1, 6, 7, 6, 8), (9, 2, 2, 3, 2), [2, 1, 3], [1, 0, 2, 0, 2, 1], [2, 1, 1], 3),
+    "3-D depthwise": ((2, 9, 5, 4, 6), (9, 1, 3, 2, 3), [1, 2, 1], [1, 1, 0] * 2, [1, 1, 2], 9),
 }
 
 
@@ -142,17 +136,8 @@ def run_conv(
 
 def accumulate(case: tuple, x: np.ndarray, zx: int, w: np.ndarray, zw: Any = 0) -> np.ndarray:
     _, _, stride, padding, dilation, groups = case
-    if x.ndim == 3:
-        stride, dilation, padding = [1, *stride], [1, *dilation], [0, padding[0], 0, padding[1]]
-    acc = conv(
-        as2d(x.astype(np.int64) - zx),
-        as2d(w.astype(np.int64) - zw),
-        stride,
-        padding,
-        dilation,
-        groups,
-    )
-    return acc[:, :, 0] if x.ndim == 3 else acc
+    wide = x.astype(np.int64) - zx
+    return conv(wide, w.astype(np.int64) - zw, stride, padding, dilation, groups)
 
 
 @pytest.mark.parametrize("name", CONVS)
@@ -256,6 +241,16 @@ TRANSPOSED = {
     "plain": ((2, 5, 6, 7), (5, 4, 3, 3), [1, 1], [1, 1, 1, 1], [0, 0], [1, 1], 1),
     "stride": ((1, 6, 5, 4), (6, 3, 4, 3), [2, 3], [1, 0, 1, 1], [1, 2], [1, 1], 1),
     "groups": ((1, 6, 4, 5), (6, 2, 3, 2), [2, 1], [1, 1, 0, 0], [0, 0], [2, 1], 3),
+    "one dimension": ((2, 4, 9), (4, 5, 4), [2], [1, 2], [1], [2], 1),
+    "3-D": (
+        (1, 6, 3, 4, 3),
+        (6, 4, 2, 3, 2),
+        [2, 1, 3],
+        [1, 0, 0, 0, 1, 1],
+        [1, 0, 2],
+        [1, 2, 1],
+        2,
+    ),
 }
 
 
@@ -279,9 +274,8 @@ def test_conv_transpose_in_codes(name: str, per_channel: bool) -> None:
         dilation,
         groups,
     )
-    scales = np.broadcast_to(
-        np.tile(np.atleast_1d(sw), acc.shape[1] // np.size(sw))[:, None, None], acc.shape[1:]
-    )
+    scales = np.tile(np.atleast_1d(sw), acc.shape[1] // np.size(sw))
+    scales = scales.reshape(-1, *[1] * (acc.ndim - 2))
     want = requantize(acc, 0.02, scales, 0.08, 5, INT8)
     got = run_conv(
         (shape, wshape, stride, padding, dilation, groups),
@@ -325,13 +319,8 @@ def test_conv_of_float32(name: str) -> None:
             output_padding=output_padding,
         )
     else:
-        want = accumulate(case, wide * 0, 0, w) * 0.0
         stride, padding, dilation, groups = case[2:]
-        if x.ndim == 3:
-            stride, dilation, padding = [1, *stride], [1, *dilation], [0, padding[0], 0, padding[1]]
-        want = conv(
-            as2d(wide), as2d(real.astype(np.float64)), stride, padding, dilation, groups
-        ).reshape(want.shape)
+        want = conv(wide, real.astype(np.float64), stride, padding, dilation, groups)
         got = run_conv(case, x, None, w, 0.1, None, None)
     np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
