@@ -110,6 +110,8 @@ def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> S
         state = (torch.full((n,), torch.inf), torch.full((n,), -torch.inf))
         options = {"averaging": (None, 0.1, 1.0)[seed % 3], "axis": axis}
         return (x.detach(), *state, torch.zeros(2, dtype=torch.int64)), options
+    if op == "per_token_fake_quantize":
+        return (grad, q.qmin, q.qmax, seed % 2 == 0), {}
     if op == "oscillation_update_":
         weight = x.detach().clone() if 0 in x.stride() else x.detach()
         limits = (q.qmin, q.qmax) if q.qmin < 0 else (-8, 7)

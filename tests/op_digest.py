@@ -38,6 +38,9 @@ def results(case: Case) -> Iterator[tuple[str, Any]]:
     packed = functional.pack(codes, 8)
     yield "pack", packed
     yield "unpack", functional.unpack(packed, 8, x.shape, signed=q.qmin < 0)
+    for symmetric in (True, False):
+        row = functional.per_token_fake_quantize(x, q.qmin, q.qmax, symmetric)
+        yield "per_token_fake_quantize", row
     weight = x.clone(memory_format=torch.contiguous_format)
     weights = (weight, q.scale, q.zero_point.clamp(-8, 7), -8, 7)
     state = (torch.zeros_like(weight, dtype=torch.int8), torch.ones_like(weight, dtype=torch.int8))

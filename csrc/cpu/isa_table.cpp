@@ -20,6 +20,7 @@ constexpr KernelTable kTable[] = {
         .lsq_backward = lsq_backward_baseline,
         .lsq_compact_backward = lsq_compact_backward_baseline,
         .oscillation_update = oscillation_update_baseline,
+        .per_token_fake_quantize = per_token_fake_quantize_baseline,
     },
 #if EDGEQAT_X86
     {
@@ -34,6 +35,7 @@ constexpr KernelTable kTable[] = {
         .lsq_backward = lsq_backward_v3,
         .lsq_compact_backward = lsq_compact_backward_v3,
         .oscillation_update = oscillation_update_v3,
+        .per_token_fake_quantize = per_token_fake_quantize_v3,
     },
     {
         .isa = Isa::kV4,
@@ -47,6 +49,7 @@ constexpr KernelTable kTable[] = {
         .lsq_backward = lsq_backward_v4,
         .lsq_compact_backward = lsq_compact_backward_v4,
         .oscillation_update = oscillation_update_v4,
+        .per_token_fake_quantize = per_token_fake_quantize_v4,
     },
 #endif
 };

@@ -11,6 +11,7 @@
 #include "edgeqat/isa.h"
 #include "edgeqat/observer.h"
 #include "edgeqat/oscillation.h"
+#include "edgeqat/per_token_fake_quantize.h"
 #include "edgeqat/quantize.h"
 
 namespace edgeqat::cpu {
@@ -42,6 +43,9 @@ struct KernelTable {
                                double* step_sums, double* offset_sums);
   void (*oscillation_update)(const OscillationUpdateArgs& args, std::int64_t begin,
                              std::int64_t end);
+  // [begin, end) are rows here.
+  void (*per_token_fake_quantize)(const PerTokenFakeQuantizeArgs& args, std::int64_t begin,
+                                  std::int64_t end);
 };
 
 // Every variant of this build, whether this CPU can run it or not, slowest first.

@@ -79,6 +79,10 @@ STABLE_TORCH_LIBRARY(edgeqat, m) {
       "int qmax, int? axis=None, SymInt? group_size=None, Tensor? offset=None, int activation=0, "
       "int rule=0, float? grad_scale=None, float delta=0.0) -> (Tensor, Tensor, Tensor)");
 
+  // Every row of the last axis has its own range: choose_qparams of the row's finite minimum and
+  // maximum, then fake_quantize. The gradient is that of the identity.
+  m.def("per_token_fake_quantize(Tensor x, int qmin, int qmax, bool symmetric) -> Tensor");
+
   // After an optimizer step: frequency of oscillation of every weight, and freezing of those that
   // oscillate too often; edgeqat/oscillation.h has the rule. The state has weight's shape: codes,
   // direction int8, frequency, mean_code float32 (NaN: not seen yet), frozen bool. A frozen weight

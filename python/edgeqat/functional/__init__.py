@@ -31,6 +31,7 @@ from edgeqat.functional._lsq import (
 )
 from edgeqat.functional._observe import choose_qparams, observe_minmax_
 from edgeqat.functional._oscillation import oscillation_update_
+from edgeqat.functional._per_token import per_token_fake_quantize
 
 __all__ = [
     "choose_qparams",
@@ -46,6 +47,7 @@ __all__ = [
     "observe_minmax_",
     "oscillation_update_",
     "pack",
+    "per_token_fake_quantize",
     "quantize",
     "unpack",
 ]

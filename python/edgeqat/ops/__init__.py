@@ -11,6 +11,7 @@ from __future__ import annotations
 from edgeqat.ops import (
     _autocast,
     _autograd,
+    _autograd_identity,
     _autograd_lsq,
     _fake,
     _fake_lsq,
@@ -22,6 +23,7 @@ from edgeqat.ops import (
 __all__ = [
     "_autocast",
     "_autograd",
+    "_autograd_identity",
     "_autograd_lsq",
     "_fake",
     "_fake_lsq",

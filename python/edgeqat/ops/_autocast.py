@@ -17,6 +17,7 @@ POLICY: dict[str, str] = {
     "fake_quantize": "keep",
     "fake_quantize_train": "keep",
     "fake_quantize_backward": "keep",
+    "per_token_fake_quantize": "keep",
     "oscillation_update_": "keep",
     "learned_step": "keep",
     "lsq_fake_quantize": "keep",

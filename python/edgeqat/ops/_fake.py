@@ -74,6 +74,11 @@ def _fake_quantize_backward(
     return torch.empty_like(grad)
 
 
+@register_fake("edgeqat::per_token_fake_quantize")
+def _per_token_fake_quantize(x: Tensor, qmin: int, qmax: int, symmetric: bool) -> Tensor:
+    return torch.empty_like(x)
+
+
 @register_fake("edgeqat::oscillation_update_")
 def _oscillation_update_(
     weight: Tensor,

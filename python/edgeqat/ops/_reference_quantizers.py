@@ -8,7 +8,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from edgeqat.ops._reference import F32, F64, _round_to_float32, expand_qparams, quantize
+from edgeqat.ops._reference import (
+    F32,
+    F64,
+    _round_to_float32,
+    choose_qparams,
+    expand_qparams,
+    fake_quantize,
+    quantize,
+)
+
+
+def per_token_fake_quantize(x: ArrayLike, qmin: int, qmax: int, symmetric: bool) -> F32:
+    """Every row of the last axis with the scale and zero point of its own finite range."""
+    values = np.asarray(x, dtype=np.float32)
+    rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+    result = np.empty_like(rows)
+    for row, out in zip(rows, result, strict=True):
+        finite = row[np.isfinite(row)]
+        low, high = (finite.min(), finite.max()) if finite.size else (np.inf, -np.inf)
+        scale, zero_point = choose_qparams([low + 0.0], [high + 0.0], qmin, qmax, symmetric)
+        out[:], _ = fake_quantize(row, scale, zero_point, qmin, qmax)
+    return result.reshape(values.shape)
 
 
 def oscillation_update(

@@ -67,7 +67,18 @@ def _refuse(op: str, instead: str) -> _Rule:
     return rule
 
 
+def _per_token(
+    info: Any, in_dims: tuple[int | None, ...], x: Tensor, *limits: Any
+) -> tuple[Tensor, int]:
+    """Rows do not see each other, so the batch only adds rows; a number is a row of its own."""
+    batch = x.movedim(in_dims[0] or 0, 0)
+    rows = batch.unsqueeze(-1) if batch.ndim == 1 else batch
+    y: Tensor = torch.ops.edgeqat.per_token_fake_quantize(rows, *limits)
+    return y.reshape(batch.shape), 0
+
+
 _ops = torch.ops.edgeqat
+register_vmap("edgeqat::per_token_fake_quantize", _per_token)
 for _name in ("fake_quantize", "lsq_fake_quantize", "quantize", "dequantize"):
     register_vmap(f"edgeqat::{_name}", _element_wise(getattr(_ops, _name).default))
 for _name in (
