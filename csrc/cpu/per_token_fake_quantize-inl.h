@@ -17,16 +17,17 @@ namespace edgeqat::cpu {
 template <typename T>
 EDGEQAT_ALWAYS_INLINE QParams ChooseForRow(const PerTokenFakeQuantizeArgs& args, const T* x) {
   alignas(64) float buffer[kBlock];
-  alignas(64) std::int32_t lows[kBlock];
-  alignas(64) std::int32_t highs[kBlock];
   std::int32_t smallest = kInfKey;
   std::int32_t largest = kNegInfKey;
   for (std::int64_t i = 0; i < args.width; i += kBlock) {
     const std::int64_t count = std::min(kBlock, args.width - i);
-    LoadKeys(LoadBlock(x + i, count, buffer), count, lows, highs);
+    const float* const values = LoadBlock(x + i, count, buffer);
     for (std::int64_t j = 0; j < count; ++j) {
-      smallest = std::min(smallest, lows[j]);
-      largest = std::max(largest, highs[j]);
+      const auto bits = std::bit_cast<std::int32_t>(values[j]);
+      const bool finite = (bits & 0x7F800000) != 0x7F800000;
+      const std::int32_t key = OrderKey(bits);
+      smallest = std::min(smallest, finite ? key : kInfKey);
+      largest = std::max(largest, finite ? key : kNegInfKey);
     }
   }
   // adding +0 turns -0 into +0, as the observer does
