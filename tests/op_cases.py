@@ -121,6 +121,16 @@ def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> S
         options = {"freeze_threshold": None if seed % 3 == 0 else 0.5, **q.options()}
         state = (codes, codes.sign(), *counters, frozen)
         return (weight, *qparams_, *state, 0.1), options
+    if op == "observe_fake_quantize_":
+        axis = None if seed % 2 else seed % x.ndim
+        n = 1 if axis is None else x.shape[axis]
+        # every third state is fresh
+        spread = (torch.inf, -1.0, -0.5)[seed % 3]
+        low, high = torch.full((n,), spread), torch.full((n,), -spread)
+        qparams_ = (torch.ones(n), torch.zeros(n, dtype=torch.int32))
+        state = (low, high, torch.zeros(2, dtype=torch.int64), *qparams_)
+        options = {"averaging": (None, 0.1)[seed % 2], "axis": axis, "activation": seed % 4}
+        return (grad, *state, q.qmin, q.qmax, seed % 2 == 0), options
     if op == "choose_qparams":
         low = torch.linspace(-3.0, 0.5, seed + 1)
         return (low, low + 1.5, q.qmin, q.qmax, seed % 2 == 0), {}

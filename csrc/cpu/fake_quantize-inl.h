@@ -107,9 +107,15 @@ EDGEQAT_ALWAYS_INLINE void MaskBlock(const std::uint8_t* mask, std::int64_t coun
   }
 }
 
-template <typename T, bool kFlags>
+// Sees a block's values, hardswish applied, before they are quantized; here nothing looks.
+struct NoObserver {
+  EDGEQAT_ALWAYS_INLINE void operator()(const float* /*x*/, std::int64_t /*count*/,
+                                        const ActivationClamp& /*clamp*/) {}
+};
+
+template <typename T, bool kFlags, typename Observer>
 EDGEQAT_ALWAYS_INLINE void FakeQuantizeRange(const FakeQuantizeArgs& args, std::int64_t begin,
-                                             std::int64_t end) {
+                                             std::int64_t end, Observer& observe) {
   BlockQParams qparams;
   alignas(64) float buffer[kBlock];
   alignas(64) float result[kBlock];
@@ -122,6 +128,7 @@ EDGEQAT_ALWAYS_INLINE void FakeQuantizeRange(const FakeQuantizeArgs& args, std::
     LoadQParams(args.layout, args.scale, args.zero_point, args.qmin, args.qmax, i, count, qparams);
     LimitByActivation(clamp, count, qparams);
     const float* const in = LoadActivated(args.activation, x + i, count, buffer);
+    observe(in, count, clamp);
     float* const out = BlockOutput(y + i, result);
     if (kFlags && clamp.active) {
       FakeQuantizeBlock<kFlags, true>(in, qparams, clamp.top, count, out, flags);
@@ -141,10 +148,11 @@ EDGEQAT_ALWAYS_INLINE void FakeQuantizeRange(const FakeQuantizeArgs& args, std::
 template <typename T>
 EDGEQAT_ALWAYS_INLINE void FakeQuantizeTyped(const FakeQuantizeArgs& args, std::int64_t begin,
                                              std::int64_t end) {
+  NoObserver nobody;
   if (args.bits != nullptr) {
-    FakeQuantizeRange<T, true>(args, begin, end);
+    FakeQuantizeRange<T, true>(args, begin, end, nobody);
   } else {
-    FakeQuantizeRange<T, false>(args, begin, end);
+    FakeQuantizeRange<T, false>(args, begin, end, nobody);
   }
 }
 

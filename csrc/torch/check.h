@@ -176,30 +176,41 @@ inline void CheckState(std::string_view op, std::string_view argument, const Ten
                        ScalarType dtype, std::int64_t size, const Tensor& x) {
   CheckDtype(op, argument, state, dtype);
   CheckDevice(op, argument, state, x);
-  CheckShape(op, argument, state, {&size, 1},
-             "min_val, max_val have one value per channel, count has 2.");
+  CheckShape(op, argument, state, {&size, 1}, "The state has one value per channel, count has 2.");
   if (state.is_contiguous()) return;
   Fail(op, argument, "contiguous", "a strided view",
        "It is written in place: pass the buffer itself.");
 }
 
 // The state of observe_minmax_: it is written in place, so it must lie contiguously.
-inline Granularity CheckObserverState(const Tensor& x, const Tensor& min_val, const Tensor& max_val,
-                                      const Tensor& count, std::optional<double> averaging,
+inline Granularity CheckObserverState(std::string_view op, const Tensor& x, const Tensor& min_val,
+                                      const Tensor& max_val, const Tensor& count,
+                                      std::optional<double> averaging,
                                       std::optional<std::int64_t> axis) {
-  constexpr const char* kOp = "observe_minmax_";
   const Granularity granularity = {
-      axis.has_value() ? std::optional(CheckAxis(kOp, *axis, x.dim())) : std::nullopt,
-      std::nullopt};
+      axis.has_value() ? std::optional(CheckAxis(op, *axis, x.dim())) : std::nullopt, std::nullopt};
   const std::int64_t channels = granularity.axis.has_value() ? x.size(*granularity.axis) : 1;
   constexpr std::int64_t kCounters = 2;
-  CheckState(kOp, "min_val", min_val, ScalarType::Float, channels, x);
-  CheckState(kOp, "max_val", max_val, ScalarType::Float, channels, x);
-  CheckState(kOp, "count", count, ScalarType::Long, kCounters, x);
+  CheckState(op, "min_val", min_val, ScalarType::Float, channels, x);
+  CheckState(op, "max_val", max_val, ScalarType::Float, channels, x);
+  CheckState(op, "count", count, ScalarType::Long, kCounters, x);
   if (averaging.has_value() && !(*averaging > 0.0 && *averaging <= 1.0)) {
-    Fail(kOp, "averaging", "in (0, 1]", std::to_string(*averaging),
+    Fail(op, "averaging", "in (0, 1]", std::to_string(*averaging),
          "0.01 follows slowly, 1 keeps the last batch only, None keeps the extremes.");
   }
+  return granularity;
+}
+
+// That of observe_fake_quantize_: the same, and the scale and zero point that follow from it.
+inline Granularity CheckQuantizerState(std::string_view op, const Tensor& x, const Tensor& min_val,
+                                       const Tensor& max_val, const Tensor& count,
+                                       const Tensor& scale, const Tensor& zero_point,
+                                       std::optional<double> averaging,
+                                       std::optional<std::int64_t> axis) {
+  const Granularity granularity =
+      CheckObserverState(op, x, min_val, max_val, count, averaging, axis);
+  CheckState(op, "scale", scale, ScalarType::Float, min_val.numel(), x);
+  CheckState(op, "zero_point", zero_point, ScalarType::Int, min_val.numel(), x);
   return granularity;
 }
 

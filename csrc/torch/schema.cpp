@@ -45,6 +45,16 @@ STABLE_TORCH_LIBRARY(edgeqat, m) {
       "fake_quantize_backward(Tensor grad, Tensor bits, Tensor? x=None, int activation=0) "
       "-> Tensor");
 
+  // fake_quantize_train with the range known before this batch, and observe_minmax_ of
+  // activation(x) for the next one, in one read. scale and zero_point are set to choose_qparams of
+  // min_val, max_val as they come in, then y and bits are computed with them, and the state is
+  // updated. Where a channel has no range yet (min_val > max_val) the batch is observed first and
+  // read again.
+  m.def(
+      "observe_fake_quantize_(Tensor x, Tensor(a!) min_val, Tensor(b!) max_val, Tensor(c!) count, "
+      "Tensor(d!) scale, Tensor(e!) zero_point, int qmin, int qmax, bool symmetric, "
+      "float? averaging=None, int? axis=None, int activation=0) -> (Tensor y, Tensor bits)");
+
   // The step in use of a learned scale parameter, > 0 for every finite one. rule: 0 lsq,
   // 1 power_of_two, 2 pact (edgeqat/learned_step.h). Float32, scale's shape.
   m.def("learned_step(Tensor scale, int qmin, int qmax, int rule=0) -> Tensor");
@@ -78,6 +88,19 @@ STABLE_TORCH_LIBRARY(edgeqat, m) {
       "lsq_fake_quantize_compact_backward(Tensor grad, Tensor residual, Tensor scale, int qmin, "
       "int qmax, int? axis=None, SymInt? group_size=None, Tensor? offset=None, int activation=0, "
       "int rule=0, float? grad_scale=None, float delta=0.0) -> (Tensor, Tensor, Tensor)");
+
+  // lsq_fake_quantize of many tensors, such as all weights of a model; lists of one length. axis
+  // -2147483648: per tensor; group_size 0: none.
+  m.def(
+      "lsq_fake_quantize_multi(Tensor[] x, Tensor[] scale, int[] qmin, int[] qmax, int[] axis, "
+      "int[] group_size, int rule=0, float? grad_scale=None, float delta=0.0, float damping=0.0) "
+      "-> Tensor[]");
+
+  // The gradients of all x, then those of all scales.
+  m.def(
+      "lsq_fake_quantize_multi_backward(Tensor[] grad, Tensor[] x, Tensor[] scale, int[] qmin, "
+      "int[] qmax, int[] axis, int[] group_size, int rule=0, float? grad_scale=None, "
+      "float delta=0.0, float damping=0.0) -> Tensor[]");
 
   // Every row of the last axis has its own range: choose_qparams of the row's finite minimum and
   // maximum, then fake_quantize. The gradient is that of the identity.

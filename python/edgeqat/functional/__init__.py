@@ -27,9 +27,12 @@ from edgeqat.functional._lsq import (
     lsq_fake_quantize,
     lsq_fake_quantize_backward,
     lsq_fake_quantize_compact_backward,
+    lsq_fake_quantize_multi,
+    lsq_fake_quantize_multi_backward,
     lsq_fake_quantize_train,
 )
 from edgeqat.functional._observe import choose_qparams, observe_minmax_
+from edgeqat.functional._observe_fake_quantize import observe_fake_quantize_
 from edgeqat.functional._oscillation import oscillation_update_
 from edgeqat.functional._per_token import per_token_fake_quantize
 
@@ -43,7 +46,10 @@ __all__ = [
     "lsq_fake_quantize",
     "lsq_fake_quantize_backward",
     "lsq_fake_quantize_compact_backward",
+    "lsq_fake_quantize_multi",
+    "lsq_fake_quantize_multi_backward",
     "lsq_fake_quantize_train",
+    "observe_fake_quantize_",
     "observe_minmax_",
     "oscillation_update_",
     "pack",

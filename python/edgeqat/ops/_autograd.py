@@ -21,6 +21,7 @@ NON_DIFFERENTIABLE: dict[str, str] = {
     "learned_step": "the gradient of the scale comes with lsq_fake_quantize",
     "lsq_fake_quantize_backward": "rounding has no second derivative",
     "lsq_fake_quantize_compact_backward": "rounding has no second derivative",
+    "lsq_fake_quantize_multi_backward": "rounding has no second derivative",
     "quantize": "integer codes have no gradient",
     "dequantize": "integer codes have no gradient",
     "pack": "packed bytes have no gradient",
@@ -58,7 +59,7 @@ class FakeQuantize(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Clipped straight-through estimator."""
-        return (_clipped_ste(grads[0], *ctx.saved_tensors), *_NO_GRADIENTS)
+        return (clipped_ste(grads[0], *ctx.saved_tensors), *_NO_GRADIENTS)
 
 
 class FakeQuantizeTrain(torch.autograd.Function):
@@ -85,7 +86,7 @@ class FakeQuantizeTrain(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Clipped straight-through estimator."""
-        return (_clipped_ste(grads[0], *ctx.saved_tensors), *_NO_GRADIENTS)
+        return (clipped_ste(grads[0], *ctx.saved_tensors), *_NO_GRADIENTS)
 
 
 class FakeQuantizeBackward(torch.autograd.Function):
@@ -110,14 +111,14 @@ class FakeQuantizeBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Double backward: the same bits again."""
-        return _clipped_ste(grads[0], *ctx.saved_tensors), None, None, None
+        return clipped_ste(grads[0], *ctx.saved_tensors), None, None, None
 
 
 def _saved(x: Any, bits: Tensor, activation: tuple[Any, ...]) -> tuple[Tensor, ...]:
     return (bits, x) if activation == (_HARDSWISH,) else (bits,)
 
 
-def _clipped_ste(grad: Tensor, bits: Tensor, x: Tensor | None = None) -> Tensor:
+def clipped_ste(grad: Tensor, bits: Tensor, x: Tensor | None = None) -> Tensor:
     # x was saved for hardswish only
     arguments = (grad, bits, x, 0 if x is None else _HARDSWISH)
     if torch._C._are_functorch_transforms_active():

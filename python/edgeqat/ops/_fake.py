@@ -74,6 +74,25 @@ def _fake_quantize_backward(
     return torch.empty_like(grad)
 
 
+@register_fake("edgeqat::observe_fake_quantize_")
+def _observe_fake_quantize_(
+    x: Tensor,
+    min_val: Tensor,
+    max_val: Tensor,
+    count: Tensor,
+    scale: Tensor,
+    zero_point: Tensor,
+    qmin: int,
+    qmax: int,
+    symmetric: bool,
+    averaging: float | None = None,
+    axis: int | None = None,
+    activation: int = 0,
+) -> tuple[Tensor, Tensor]:
+    bits = x.new_empty(((x.numel() + 7) // 8,), dtype=torch.uint8)
+    return torch.empty_like(x), bits
+
+
 @register_fake("edgeqat::per_token_fake_quantize")
 def _per_token_fake_quantize(x: Tensor, qmin: int, qmax: int, symmetric: bool) -> Tensor:
     return torch.empty_like(x)

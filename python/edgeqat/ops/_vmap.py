@@ -95,6 +95,7 @@ for _name in (
     register_vmap(f"edgeqat::{_name}", _per_sample(getattr(_ops, _name).default))
 for _name, _instead in {
     "observe_minmax_": "observe the whole batch outside vmap",
+    "observe_fake_quantize_": "observe the whole batch outside vmap",
     "oscillation_update_": "update one weight tensor after the other outside vmap",
 }.items():
     register_vmap(f"edgeqat::{_name}", _refuse(_name, _instead))
