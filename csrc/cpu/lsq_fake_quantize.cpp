@@ -3,6 +3,8 @@
 // functions.
 #include "cpu/lsq_fake_quantize.h"
 
+#include <algorithm>
+#include <span>
 #include <vector>
 
 #include "cpu/chunks.h"
@@ -93,43 +95,84 @@ LsqBackwardArgs BackwardArgs(const LsqFakeQuantizeBackwardArgs& args, const Lear
 
 namespace {
 
+// Runs body(tensor, piece) over the pieces of all tensors, counts[i] of tensor i.
+template <typename Body>
+void ForPiecesOfAll(const std::vector<I64>& counts, const ParallelFor& pool, const Body& body) {
+  std::vector<I64> ends;
+  I64 total = 0;
+  for (const I64 count : counts) ends.push_back(total += count);
+  const auto run = [&](I64 first, I64 last) {
+    auto tensor =
+        static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), first) - ends.begin());
+    for (I64 i = first; i < last; ++i) {
+      while (i >= ends[tensor]) ++tensor;
+      body(tensor, i - (ends[tensor] - counts[tensor]));
+    }
+  };
+  if (total == 0) return;
+  if (total == 1 || !pool) {
+    run(0, total);
+  } else {
+    pool(total, run);
+  }
+}
+
 using BackwardKernel = void (*)(const LsqBackwardArgs& args, I64 begin, I64 end, double* step_sums,
                                 double* offset_sums);
 
+// One tensor's backward pass: pieces in any order, on any thread, and then the sums.
+class BackwardRun {
+ public:
+  BackwardRun(BackwardKernel kernel, const LsqFakeQuantizeBackwardArgs& args)
+      : kernel_(kernel),
+        args_(args),
+        grid_(args.scale, args.offset, args.layout.num_scales(), args.qmin, args.qmax, args.rule),
+        pieces_(args.layout),
+        step_sums_(static_cast<std::size_t>(pieces_.num_sums())),
+        offset_sums_(args.offset != nullptr ? step_sums_.size() : 0) {}
+
+  [[nodiscard]] I64 count() const { return pieces_.count(); }
+
+  void Run(I64 first, I64 last) {
+    const LsqBackwardArgs kernel_args = BackwardArgs(args_, grid_);
+    for (I64 i = first; i < last; ++i) {
+      const SumPieces::Piece piece = pieces_.piece(i);
+      kernel_(kernel_args, piece.begin, piece.end, step_sums_.data() + piece.first_sum,
+              args_.offset != nullptr ? offset_sums_.data() + piece.first_sum : nullptr);
+    }
+  }
+
+  void Finish() const {
+    std::vector<double> totals;
+    pieces_.Combine(step_sums_, totals);
+    for (std::size_t i = 0; i < totals.size(); ++i) {
+      const double slope = LearnedStepSlope(args_.scale[i], args_.qmin, args_.qmax, args_.rule);
+      args_.grad_scale[i] = static_cast<float>(totals[i] * slope * args_.grad_factor);
+    }
+    if (args_.offset == nullptr) return;
+    pieces_.Combine(offset_sums_, totals);
+    for (std::size_t i = 0; i < totals.size(); ++i) {
+      args_.grad_offset[i] = static_cast<float>(totals[i] * args_.grad_factor);
+    }
+  }
+
+ private:
+  BackwardKernel kernel_;
+  const LsqFakeQuantizeBackwardArgs& args_;
+  LearnedGrid grid_;
+  SumPieces pieces_;
+  std::vector<double> step_sums_, offset_sums_;
+};
+
 void RunBackward(BackwardKernel kernel, const LsqFakeQuantizeBackwardArgs& args,
                  const ParallelFor& pool) {
-  const I64 scales = args.layout.num_scales();
-  const LearnedGrid grid(args.scale, args.offset, scales, args.qmin, args.qmax, args.rule);
-  const LsqBackwardArgs kernel_args = BackwardArgs(args, grid);
-  const SumPieces pieces(args.layout);
-  const bool with_offset = args.offset != nullptr;
-  std::vector<double> step_sums(static_cast<std::size_t>(pieces.num_sums()));
-  std::vector<double> offset_sums(with_offset ? step_sums.size() : 0);
-  const auto run = [&](I64 first, I64 last) {
-    for (I64 i = first; i < last; ++i) {
-      const SumPieces::Piece piece = pieces.piece(i);
-      kernel(kernel_args, piece.begin, piece.end, step_sums.data() + piece.first_sum,
-             with_offset ? offset_sums.data() + piece.first_sum : nullptr);
-    }
-  };
-  if (pieces.count() <= 1 || !pool) {
-    run(0, pieces.count());
+  BackwardRun run(kernel, args);
+  if (run.count() <= 1 || !pool) {
+    run.Run(0, run.count());
   } else {
-    pool(pieces.count(), run);
+    pool(run.count(), [&](I64 first, I64 last) { run.Run(first, last); });
   }
-  std::vector<double> totals;
-  pieces.Combine(step_sums, totals);
-  for (I64 i = 0; i < scales; ++i) {
-    const double slope = LearnedStepSlope(args.scale[i], args.qmin, args.qmax, args.rule);
-    args.grad_scale[i] =
-        static_cast<float>(totals[static_cast<std::size_t>(i)] * slope * args.grad_factor);
-  }
-  if (!with_offset) return;
-  pieces.Combine(offset_sums, totals);
-  for (I64 i = 0; i < scales; ++i) {
-    args.grad_offset[i] =
-        static_cast<float>(totals[static_cast<std::size_t>(i)] * args.grad_factor);
-  }
+  run.Finish();
 }
 
 }  // namespace
@@ -158,6 +201,36 @@ void lsq_fake_quantize_backward(const LsqFakeQuantizeBackwardArgs& args, const P
 void lsq_fake_quantize_compact_backward(const LsqFakeQuantizeBackwardArgs& args,
                                         const ParallelFor& pool) {
   cpu::RunBackward(cpu::ActiveKernels().lsq_compact_backward, args, pool);
+}
+
+void lsq_fake_quantize_multi(std::span<const LsqFakeQuantizeArgs> args, const ParallelFor& pool) {
+  const auto kernel = cpu::ActiveKernels().fake_quantize;
+  std::vector<cpu::LearnedGrid> grids;
+  std::vector<cpu::I64> chunks;
+  for (const LsqFakeQuantizeArgs& one : args) {
+    grids.emplace_back(one.scale, one.offset, one.layout.num_scales(), one.qmin, one.qmax,
+                       one.rule);
+    chunks.push_back((one.layout.numel() + cpu::kChunk - 1) / cpu::kChunk);
+  }
+  cpu::ForPiecesOfAll(chunks, pool, [&](std::size_t tensor, cpu::I64 chunk) {
+    const cpu::I64 begin = chunk * cpu::kChunk;
+    kernel(cpu::TrainArgs(args[tensor], grids[tensor]).grid, begin,
+           std::min(args[tensor].layout.numel(), begin + cpu::kChunk));
+  });
+}
+
+void lsq_fake_quantize_multi_backward(std::span<const LsqFakeQuantizeBackwardArgs> args,
+                                      const ParallelFor& pool) {
+  std::vector<cpu::BackwardRun> runs;
+  std::vector<cpu::I64> pieces;
+  for (const LsqFakeQuantizeBackwardArgs& one : args) {
+    runs.emplace_back(cpu::ActiveKernels().lsq_backward, one);
+    pieces.push_back(runs.back().count());
+  }
+  cpu::ForPiecesOfAll(pieces, pool, [&](std::size_t tensor, cpu::I64 piece) {
+    runs[tensor].Run(piece, piece + 1);
+  });
+  for (const cpu::BackwardRun& run : runs) run.Finish();
 }
 
 }  // namespace edgeqat

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "edgeqat/activation.h"
 #include "edgeqat/learned_step.h"
@@ -116,5 +117,12 @@ void lsq_fake_quantize_backward(const LsqFakeQuantizeBackwardArgs& args,
 // From the residuals of lsq_fake_quantize; ignores x, mask and damping.
 void lsq_fake_quantize_compact_backward(const LsqFakeQuantizeBackwardArgs& args,
                                         const ParallelFor& pool = {});
+
+// All tensors of a model in one call, over the threads of one pool: the small ones side by side.
+// Without residuals; each as by itself, bit for bit.
+void lsq_fake_quantize_multi(std::span<const LsqFakeQuantizeArgs> args,
+                             const ParallelFor& pool = {});
+void lsq_fake_quantize_multi_backward(std::span<const LsqFakeQuantizeBackwardArgs> args,
+                                      const ParallelFor& pool = {});
 
 }  // namespace edgeqat

@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// lsq_fake_quantize, its training form, both backward passes and learned_step on the CPU.
+// lsq_fake_quantize in all its forms, and learned_step, on the CPU.
 #include <torch/csrc/stable/library.h>
 
 #include <optional>
+#include <string>
 #include <tuple>
+#include <vector>
 
 #include "edgeqat/lsq_fake_quantize.h"
-#include "torch/alloc.h"
 #include "torch/check.h"
 #include "torch/cpu/host.h"
-#include "torch/elementwise.h"
 #include "torch/lsq_check.h"
+#include "torch/lsq_multi.h"
 
 namespace edgeqat::torch_ops {
 namespace {
 
 using OptionalInt = std::optional<std::int64_t>;
-using OptionalTensor = std::optional<Tensor>;
+using OptionalDouble = std::optional<double>;
 using Gradients = std::tuple<Tensor, Tensor, Tensor>;
 
 void CheckFiniteValues(const char* op, const char* argument, const Tensor& tensor) {
@@ -32,106 +33,18 @@ void CheckFiniteValues(const char* op, const char* argument, const Tensor& tenso
   }
 }
 
-// Both forms: `residual` is the tensor to fill, or absent.
-Tensor Run(const char* op, const Tensor& x, const Tensor& scale, std::int64_t qmin,
-           std::int64_t qmax, OptionalInt axis, OptionalInt group_size,
-           const OptionalTensor& offset, const OptionalTensor& mask, std::int64_t activation,
-           std::int64_t rule, Tensor* residual) {
-  LsqFakeQuantizeArgs args;
-  args.dtype = CheckFloat(op, "x", x);
-  const LearnedParams params =
-      CheckLearnedParams(op, x, scale, qmin, qmax, axis, group_size, offset, activation, rule);
-  if (residual != nullptr) CheckCompact(op, params.activation);
-  CheckMask(op, mask, x);
-  const Tensor scales = RowMajor(scale);
-  CheckFiniteValues(op, "scale", scales);
-  OptionalTensor offsets;
-  if (offset.has_value()) {
-    offsets = RowMajor(*offset);
-    CheckFiniteValues(op, "offset", *offsets);
-    args.offset = offsets->const_data_ptr<float>();
-  }
-  Elementwise data = Prepare(x, x.scalar_type(), params.granularity, /*row_major=*/false);
-  const OptionalTensor laid_out = AsLaidOut(mask, data);
-  args.layout = data.layout;
-  args.x = data.x.const_data_ptr();
-  args.scale = scales.const_data_ptr<float>();
-  args.qmin = static_cast<std::int32_t>(qmin);
-  args.qmax = static_cast<std::int32_t>(qmax);
-  args.rule = params.rule;
-  args.activation = params.activation;
-  if (laid_out.has_value()) {
-    args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
-  }
-  args.y = data.out.mutable_data_ptr();
-  if (residual == nullptr) {
-    edgeqat::lsq_fake_quantize(args, TorchPool());
-    return data.Finish();
-  }
-  Tensor bytes = EmptyStrided(Sizes(x), Strides(data.out), ScalarType::Char, x);
-  args.residual = bytes.mutable_data_ptr<std::int8_t>();
-  edgeqat::lsq_fake_quantize(args, TorchPool());
-  *residual = WithStridesOf(bytes, data.result);
-  return data.Finish();
+LsqForward PrepareForward(const char* op, const Tensor& x, const Tensor& scale,
+                          const LsqOptions& options, bool with_residual) {
+  const LsqCheck check = CheckLsqForward(op, x, scale, options, with_residual);
+  CheckFiniteValues(op, "scale", RowMajor(scale));
+  if (options.offset.has_value()) CheckFiniteValues(op, "offset", RowMajor(*options.offset));
+  return {x, scale, options, check, with_residual};
 }
 
-// `data` is x or the residual, whose strides the gradient takes.
-Gradients RunBackward(const char* op, const Tensor& grad, const Tensor& data, bool compact,
-                      const Tensor& scale, std::int64_t qmin, std::int64_t qmax, OptionalInt axis,
-                      OptionalInt group_size, const OptionalTensor& offset,
-                      const OptionalTensor& mask, std::int64_t activation, std::int64_t rule,
-                      std::optional<double> grad_scale, double delta, double damping) {
-  LsqFakeQuantizeBackwardArgs args;
-  args.dtype = CheckFloat(op, "grad", grad);
-  if (compact) {
-    CheckDtype(op, "residual", data, ScalarType::Char);
-  } else {
-    CheckDtype(op, "x", data, grad.scalar_type());
-  }
-  CheckGrad(op, grad, data);
-  const LearnedParams params =
-      CheckLearnedParams(op, data, scale, qmin, qmax, axis, group_size, offset, activation, rule);
-  if (compact) CheckCompact(op, params.activation);
-  CheckMask(op, mask, data);
-  CheckNotNegative(op, "delta", delta);
-  CheckNotNegative(op, "damping", damping);
-  const Tensor scales = RowMajor(scale);
-  OptionalTensor offsets;
-  if (offset.has_value()) {
-    offsets = RowMajor(*offset);
-    args.offset = offsets->const_data_ptr<float>();
-  }
-  Elementwise flat = Prepare(data, grad.scalar_type(), params.granularity, /*row_major=*/false);
-  const Tensor grads = WithStridesOf(grad, flat.out);
-  const OptionalTensor laid_out = AsLaidOut(mask, flat);
-  ParamGradients result = EmptyParamGradients(scale, offset.has_value());
-  args.layout = flat.layout;
-  args.grad = grads.const_data_ptr();
-  if (compact) {
-    args.residual = flat.x.const_data_ptr<std::int8_t>();
-  } else {
-    args.x = flat.x.const_data_ptr();
-  }
-  args.scale = scales.const_data_ptr<float>();
-  args.qmin = static_cast<std::int32_t>(qmin);
-  args.qmax = static_cast<std::int32_t>(qmax);
-  args.rule = params.rule;
-  args.activation = params.activation;
-  if (laid_out.has_value()) {
-    args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
-  }
-  args.grad_factor = GradFactor(op, grad_scale, args.layout, qmax);
-  args.delta = static_cast<float>(delta);
-  args.damping = static_cast<float>(damping);
-  args.grad_x = flat.out.mutable_data_ptr();
-  args.grad_scale = result.scale.mutable_data_ptr<float>();
-  args.grad_offset = result.offset.mutable_data_ptr<float>();
-  if (compact) {
-    edgeqat::lsq_fake_quantize_compact_backward(args, TorchPool());
-  } else {
-    edgeqat::lsq_fake_quantize_backward(args, TorchPool());
-  }
-  return {flat.Finish(), result.scale, result.offset};
+LsqBackward PrepareBackward(const char* op, const Tensor& grad, const Tensor& saved,
+                            const Tensor& scale, const LsqOptions& options, bool compact) {
+  const LsqCheck check = CheckLsqBackward(op, grad, saved, scale, options, compact);
+  return {grad, saved, scale, options, check, compact};
 }
 
 }  // namespace
@@ -140,39 +53,91 @@ Gradients RunBackward(const char* op, const Tensor& grad, const Tensor& data, bo
 Tensor lsq_fake_quantize_cpu(const Tensor& x, const Tensor& scale, std::int64_t qmin,
                              std::int64_t qmax, OptionalInt axis, OptionalInt group_size,
                              const OptionalTensor& offset, const OptionalTensor& mask,
-                             std::int64_t activation, std::int64_t rule, std::optional<double>,
-                             double, double, std::int64_t) {
-  return Run("lsq_fake_quantize", x, scale, qmin, qmax, axis, group_size, offset, mask, activation,
-             rule, nullptr);
+                             std::int64_t activation, std::int64_t rule, OptionalDouble, double,
+                             double, std::int64_t) {
+  const LsqOptions options = {qmin, qmax, axis, group_size, offset, mask, activation, rule};
+  LsqForward call = PrepareForward("lsq_fake_quantize", x, scale, options, false);
+  edgeqat::lsq_fake_quantize(call.args, TorchPool());
+  return call.Finish();
 }
 
 std::tuple<Tensor, Tensor> lsq_fake_quantize_train_cpu(
     const Tensor& x, const Tensor& scale, std::int64_t qmin, std::int64_t qmax, OptionalInt axis,
     OptionalInt group_size, const OptionalTensor& offset, const OptionalTensor& mask,
-    std::int64_t activation, std::int64_t rule, std::optional<double>, double) {
-  Tensor residual;
-  Tensor y = Run("lsq_fake_quantize_train", x, scale, qmin, qmax, axis, group_size, offset, mask,
-                 activation, rule, &residual);
-  return {y, residual};
+    std::int64_t activation, std::int64_t rule, OptionalDouble, double) {
+  const LsqOptions options = {qmin, qmax, axis, group_size, offset, mask, activation, rule};
+  LsqForward call = PrepareForward("lsq_fake_quantize_train", x, scale, options, true);
+  edgeqat::lsq_fake_quantize(call.args, TorchPool());
+  return call.FinishBoth();
 }
 
 Gradients lsq_fake_quantize_backward_cpu(const Tensor& grad, const Tensor& x, const Tensor& scale,
                                          std::int64_t qmin, std::int64_t qmax, OptionalInt axis,
                                          OptionalInt group_size, const OptionalTensor& offset,
                                          const OptionalTensor& mask, std::int64_t activation,
-                                         std::int64_t rule, std::optional<double> grad_scale,
-                                         double delta, double damping) {
-  return RunBackward("lsq_fake_quantize_backward", grad, x, /*compact=*/false, scale, qmin, qmax,
-                     axis, group_size, offset, mask, activation, rule, grad_scale, delta, damping);
+                                         std::int64_t rule, OptionalDouble grad_scale, double delta,
+                                         double damping) {
+  const LsqOptions options = {qmin,       qmax, axis,       group_size, offset, mask,
+                              activation, rule, grad_scale, delta,      damping};
+  LsqBackward call = PrepareBackward("lsq_fake_quantize_backward", grad, x, scale, options, false);
+  edgeqat::lsq_fake_quantize_backward(call.args, TorchPool());
+  return call.Finish();
 }
 
 Gradients lsq_fake_quantize_compact_backward_cpu(
     const Tensor& grad, const Tensor& residual, const Tensor& scale, std::int64_t qmin,
     std::int64_t qmax, OptionalInt axis, OptionalInt group_size, const OptionalTensor& offset,
-    std::int64_t activation, std::int64_t rule, std::optional<double> grad_scale, double delta) {
-  return RunBackward("lsq_fake_quantize_compact_backward", grad, residual, /*compact=*/true, scale,
-                     qmin, qmax, axis, group_size, offset, std::nullopt, activation, rule,
-                     grad_scale, delta, 0.0);
+    std::int64_t activation, std::int64_t rule, OptionalDouble grad_scale, double delta) {
+  const LsqOptions options = {qmin,       qmax, axis,       group_size, offset, std::nullopt,
+                              activation, rule, grad_scale, delta,      0.0};
+  LsqBackward call =
+      PrepareBackward("lsq_fake_quantize_compact_backward", grad, residual, scale, options, true);
+  edgeqat::lsq_fake_quantize_compact_backward(call.args, TorchPool());
+  return call.Finish();
+}
+
+Tensors lsq_fake_quantize_multi_cpu(const Tensors& x, const Tensors& scale, const Ints& qmin,
+                                    const Ints& qmax, const Ints& axis, const Ints& group_size,
+                                    std::int64_t rule, OptionalDouble, double, double) {
+  constexpr const char* kOp = "lsq_fake_quantize_multi";
+  const std::vector<LsqOptions> options =
+      MultiOptions(kOp, x.size(), scale, qmin, qmax, axis, group_size, rule);
+  std::vector<LsqForward> calls;
+  std::vector<LsqFakeQuantizeArgs> args;
+  ForEachTensor(x.size(), [&](std::size_t i) {
+    calls.push_back(PrepareForward(kOp, x[i], scale[i], options[i], false));
+    args.push_back(calls.back().args);
+  });
+  edgeqat::lsq_fake_quantize_multi(args, TorchPool());
+  Tensors results;
+  for (LsqForward& call : calls) results.push_back(call.Finish());
+  return results;
+}
+
+Tensors lsq_fake_quantize_multi_backward_cpu(const Tensors& grad, const Tensors& x,
+                                             const Tensors& scale, const Ints& qmin,
+                                             const Ints& qmax, const Ints& axis,
+                                             const Ints& group_size, std::int64_t rule,
+                                             OptionalDouble grad_scale, double delta,
+                                             double damping) {
+  constexpr const char* kOp = "lsq_fake_quantize_multi_backward";
+  CheckLength(kOp, "grad", grad.size(), x.size());
+  std::vector<LsqOptions> options =
+      MultiOptions(kOp, x.size(), scale, qmin, qmax, axis, group_size, rule);
+  std::vector<LsqBackward> calls;
+  std::vector<LsqFakeQuantizeBackwardArgs> args;
+  ForEachTensor(x.size(), [&](std::size_t i) {
+    options[i].grad_scale = grad_scale;
+    options[i].delta = delta;
+    options[i].damping = damping;
+    calls.push_back(PrepareBackward(kOp, grad[i], x[i], scale[i], options[i], false));
+    args.push_back(calls.back().args);
+  });
+  edgeqat::lsq_fake_quantize_multi_backward(args, TorchPool());
+  Tensors results;
+  for (LsqBackward& call : calls) results.push_back(call.data.Finish());
+  for (LsqBackward& call : calls) results.push_back(call.grad_scale);
+  return results;
 }
 
 Tensor learned_step_cpu(const Tensor& scale, std::int64_t qmin, std::int64_t qmax,
@@ -199,6 +164,8 @@ STABLE_TORCH_LIBRARY_IMPL(edgeqat, CPU, m) {
   m.impl("lsq_fake_quantize_train", TORCH_BOX(&lsq_fake_quantize_train_cpu));
   m.impl("lsq_fake_quantize_backward", TORCH_BOX(&lsq_fake_quantize_backward_cpu));
   m.impl("lsq_fake_quantize_compact_backward", TORCH_BOX(&lsq_fake_quantize_compact_backward_cpu));
+  m.impl("lsq_fake_quantize_multi", TORCH_BOX(&lsq_fake_quantize_multi_cpu));
+  m.impl("lsq_fake_quantize_multi_backward", TORCH_BOX(&lsq_fake_quantize_multi_backward_cpu));
 }
 
 }  // namespace edgeqat::torch_ops

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -298,6 +299,118 @@ def lsq_fake_quantize_compact_backward(
         *options,
     )
     return result
+
+
+def lsq_fake_quantize_multi(
+    x: Sequence[Tensor],
+    scale: Sequence[Tensor],
+    qmin: Sequence[int],
+    qmax: Sequence[int],
+    *,
+    axis: Sequence[int | None] | None = None,
+    group_size: Sequence[int | None] | None = None,
+    rule: Rule = "lsq",
+    grad_scale: float | None = None,
+    delta: float = 0.0,
+    damping: float = 0.0,
+) -> list[Tensor]:
+    """:func:`lsq_fake_quantize` of many tensors in one call and one autograd node.
+
+    For all weights of a model: small tensors then share the threads instead of waiting for each
+    other, and the cost of a call is paid once. Each result is what the single op gives, bit for bit.
+    Backward recomputes from x, which is kept by reference.
+
+    Args:
+        x: the tensors, any shapes; see :func:`lsq_fake_quantize` for each of their arguments.
+        scale: one learned parameter for each.
+        qmin: lowest code of each.
+        qmax: highest code of each.
+        axis: channel axis or None for each; None for all per tensor.
+        group_size: group size or None for each; None for no groups.
+        rule: of all of them.
+        grad_scale: of all of them; None for each one's `1 / sqrt(n * qmax)`.
+        delta: of all of them.
+        damping: of all of them.
+
+    Returns:
+        One tensor for each x.
+
+    Raises:
+        ValueError: as :func:`lsq_fake_quantize`, naming the tensor, or lists of different lengths.
+        NotImplementedError: under `torch.vmap`, where the op itself is called.
+
+    Example:
+        >>> weights = [torch.tensor([0.1, 0.35, 9.0]), torch.tensor([[0.3], [-0.2]])]
+        >>> steps = [torch.tensor([0.25]), torch.tensor([0.25, 0.1])]
+        >>> lsq_fake_quantize_multi(weights, steps, [-8, -8], [7, 7], axis=[None, 0])
+        [tensor([0.0000, 0.2500, 1.7500]), tensor([[ 0.2500],
+                [-0.2000]])]
+    """
+    if len(x) == 0:
+        return []  # the dispatcher finds the kernel by a tensor
+    lists = (list(x), list(scale), list(qmin), list(qmax), *_places(len(x), axis, group_size))
+    result: list[Tensor] = call(
+        *(_autograd_lsq.lsq_fake_quantize_multi, *lists),
+        *(_rule_code(rule), grad_scale, delta, damping),
+    )
+    return result
+
+
+def lsq_fake_quantize_multi_backward(
+    grad: Sequence[Tensor],
+    x: Sequence[Tensor],
+    scale: Sequence[Tensor],
+    qmin: Sequence[int],
+    qmax: Sequence[int],
+    *,
+    axis: Sequence[int | None] | None = None,
+    group_size: Sequence[int | None] | None = None,
+    rule: Rule = "lsq",
+    grad_scale: float | None = None,
+    delta: float = 0.0,
+    damping: float = 0.0,
+) -> list[Tensor]:
+    """The gradients of :func:`lsq_fake_quantize_multi`, recomputed from x.
+
+    Args:
+        grad: the incoming gradient of each result.
+        x: what forward was given; see :func:`lsq_fake_quantize_multi` for all that follow.
+        scale: see there.
+        qmin: see there.
+        qmax: see there.
+        axis: see there.
+        group_size: see there.
+        rule: see there.
+        grad_scale: see there.
+        delta: see there.
+        damping: see there.
+
+    Returns:
+        The gradients of all x, then those of all scales.
+
+    Raises:
+        ValueError: as :func:`lsq_fake_quantize_multi`.
+
+    Example:
+        >>> x, grad, scale = torch.tensor([0.1, 0.35, 9.0]), torch.ones(3), torch.tensor([0.25])
+        >>> lsq_fake_quantize_multi_backward([grad], [x], [scale], [-8], [7], grad_scale=1.0)
+        [tensor([1., 1., 0.]), tensor([6.2000])]
+    """
+    lists = (list(grad), list(x), list(scale), list(qmin), list(qmax))
+    result: list[Tensor] = call(
+        *(_OPS.lsq_fake_quantize_multi_backward, *lists, *_places(len(x), axis, group_size)),
+        *(_rule_code(rule), grad_scale, delta, damping),
+    )
+    return result
+
+
+def _places(
+    count: int, axis: Sequence[int | None] | None, group_size: Sequence[int | None] | None
+) -> tuple[list[int], list[int]]:
+    """Axes and group sizes as the op takes them: no list of optional integers."""
+    axes = [None] * count if axis is None else axis
+    sizes = [None] * count if group_size is None else group_size
+    return [_autograd_lsq.NO_AXIS if k is None else k for k in axes], [g or 0 for g in sizes]
 
 
 def _rule_code(rule: Rule) -> int:

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 COMPACT = 1
+#: In the lists of axes: per tensor.
+NO_AXIS = -(2**31)
 _OPS = torch.ops.edgeqat
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 # Gradients of the arguments between and behind scale and offset.
@@ -112,6 +114,33 @@ class LsqTrainTraced(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from the residuals."""
         return _compact_backward(ctx, grads[0])
+
+
+class LsqMulti(torch.autograd.Function):
+    """lsq_fake_quantize_multi; saves references to its inputs and nothing else."""
+
+    @staticmethod
+    def forward(ctx: Any, arguments: tuple[Any, ...], *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Every x on its learned grid; `tensors` are all x, then all scales."""
+        count = len(tensors) // 2
+        ctx.arguments = arguments
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(True)
+        with _below_autograd():
+            result = _OPS.lsq_fake_quantize_multi(tensors[:count], tensors[count:], *arguments)
+        return tuple(result)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of all x, then of all scales."""
+        for grad in grads:
+            _refuse_second_derivative(grad)
+        saved, count = ctx.saved_tensors, len(grads)
+        with _below_autograd():
+            result = _OPS.lsq_fake_quantize_multi_backward(
+                grads, saved[:count], saved[count:], *ctx.arguments
+            )
+        return (None, *result)
 
 
 def _keep_exact(ctx: Any, arguments: tuple[Any, ...]) -> None:
@@ -228,6 +257,56 @@ def _lsq_fake_quantize_train(
     return result
 
 
+def _lsq_fake_quantize_multi(
+    x: list[Tensor],
+    scale: list[Tensor],
+    qmin: list[int],
+    qmax: list[int],
+    axis: list[int],
+    group_size: list[int],
+    rule: int = 0,
+    grad_scale: float | None = None,
+    delta: float = 0.0,
+    damping: float = 0.0,
+) -> list[Tensor]:
+    arguments = (qmin, qmax, axis, group_size, rule, grad_scale, delta, damping)
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (*x, *scale)):
+        return list(LsqMulti.apply(arguments, *x, *scale))
+    with _below_autograd():
+        result: list[Tensor] = _OPS.lsq_fake_quantize_multi(x, scale, *arguments)
+    return result
+
+
+def lsq_fake_quantize_multi(x: list[Tensor], scale: list[Tensor], *arguments: Any) -> list[Tensor]:
+    """One autograd node for all tensors; under torch.func one for each, which it can transform."""
+    result: list[Tensor]
+    if torch.compiler.is_compiling():
+        result = _OPS.lsq_fake_quantize_multi(x, scale, *arguments)
+    elif torch._C._are_functorch_transforms_active():
+        result = _one_by_one(x, scale, *arguments)
+    else:
+        result = _lsq_fake_quantize_multi(x, scale, *arguments)
+    return result
+
+
+def _one_by_one(
+    x: list[Tensor],
+    scale: list[Tensor],
+    qmin: list[int],
+    qmax: list[int],
+    axis: list[int],
+    group_size: list[int],
+    *options: Any,
+) -> list[Tensor]:
+    rule, *gradient = options
+    result = []
+    for value, step, low, high, k, g in zip(x, scale, qmin, qmax, axis, group_size, strict=True):
+        grid = (value, step, low, high, None if k == NO_AXIS else k, g or None, None, None)
+        result.append(_traced((*grid, 0, rule, *gradient, 0)))
+    return result
+
+
 _library = torch.library.Library("edgeqat", "IMPL")
 _library.impl("lsq_fake_quantize", _lsq_fake_quantize, "Autograd")
 _library.impl("lsq_fake_quantize_train", _lsq_fake_quantize_train, "Autograd")
+_library.impl("lsq_fake_quantize_multi", _lsq_fake_quantize_multi, "Autograd")

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.library import register_fake
@@ -92,3 +94,36 @@ def _lsq_fake_quantize_compact_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     grad_x = torch.empty_like(residual, dtype=grad.dtype)
     return grad_x, *_parameter_gradients(scale, offset)
+
+
+@register_fake("edgeqat::lsq_fake_quantize_multi")
+def _lsq_fake_quantize_multi(
+    x: Sequence[Tensor],
+    scale: Sequence[Tensor],
+    qmin: Sequence[int],
+    qmax: Sequence[int],
+    axis: Sequence[int],
+    group_size: Sequence[int],
+    rule: int = 0,
+    grad_scale: float | None = None,
+    delta: float = 0.0,
+    damping: float = 0.0,
+) -> list[Tensor]:
+    return [torch.empty_like(one) for one in x]
+
+
+@register_fake("edgeqat::lsq_fake_quantize_multi_backward")
+def _lsq_fake_quantize_multi_backward(
+    grad: Sequence[Tensor],
+    x: Sequence[Tensor],
+    scale: Sequence[Tensor],
+    qmin: Sequence[int],
+    qmax: Sequence[int],
+    axis: Sequence[int],
+    group_size: Sequence[int],
+    rule: int = 0,
+    grad_scale: float | None = None,
+    delta: float = 0.0,
+    damping: float = 0.0,
+) -> list[Tensor]:
+    return [*(torch.empty_like(one) for one in x), *(s.new_empty(s.shape) for s in scale)]

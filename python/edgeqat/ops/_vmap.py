@@ -58,11 +58,9 @@ def _element_wise(op: Callable[..., Any]) -> _Rule:
     return rule
 
 
-def _refuse(op: str, instead: str) -> _Rule:
+def _refuse(op: str, why: str, instead: str) -> _Rule:
     def rule(info: Any, in_dims: tuple[int | None, ...], *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError(
-            f"edgeqat.{op} updates its state in place and cannot run under torch.vmap; {instead}"
-        )
+        raise NotImplementedError(f"edgeqat.{op} {why} and cannot run under torch.vmap; {instead}")
 
     return rule
 
@@ -98,4 +96,7 @@ for _name, _instead in {
     "observe_fake_quantize_": "observe the whole batch outside vmap",
     "oscillation_update_": "update one weight tensor after the other outside vmap",
 }.items():
-    register_vmap(f"edgeqat::{_name}", _refuse(_name, _instead))
+    register_vmap(f"edgeqat::{_name}", _refuse(_name, "updates its state in place", _instead))
+for _name in ("lsq_fake_quantize_multi", "lsq_fake_quantize_multi_backward"):
+    _instead = "edgeqat.functional calls the single op for each tensor there"
+    register_vmap(f"edgeqat::{_name}", _refuse(_name, "takes lists of tensors", _instead))
