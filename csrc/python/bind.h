@@ -8,6 +8,8 @@ namespace edgeqat::python {
 
 void BindOps(pybind11::module_& m);    // bind_ops.cpp: forward-only NumPy twins of the operators
 void BindGraph(pybind11::module_& m);  // bind_graph.cpp: Graph and the integer reference
+void BindSpec(pybind11::module_& m);   // bind_spec.cpp: QuantSpec and Target
+void BindPlan(pybind11::module_& m);   // bind_plan.cpp: Recipe and Plan
 void BindCheckpoint(
     pybind11::module_& m);  // bind_checkpoint.cpp: checkpoints and the atomic writer
 

@@ -47,8 +47,8 @@ void Translate(std::exception_ptr pointer) {
 
 PYBIND11_MODULE(_C, m) {
   m.doc() =
-      "The torch-free C++ library of edgeqat: kernels for NumPy, graph, integer reference, "
-      "checkpoints.";
+      "The torch-free C++ library of edgeqat: formats and plans, kernels for NumPy, graph, integer "
+      "reference, checkpoints.";
   m.def("version", &edgeqat::Version, "Version of the C++ library, 'major.minor.patch'.");
   m.def("compiler", &edgeqat::Compiler, "The compiler that built it, such as 'GNU 12.2.0'.");
   format_error = PyErr_NewExceptionWithDoc(
@@ -56,6 +56,8 @@ PYBIND11_MODULE(_C, m) {
       PyExc_ValueError, nullptr);
   m.attr("FormatError") = py::reinterpret_borrow<py::object>(format_error);
   py::register_exception_translator(&Translate);
+  edgeqat::python::BindSpec(m);
+  edgeqat::python::BindPlan(m);
   edgeqat::python::BindCheckpoint(m);
   edgeqat::python::BindGraph(m);
   edgeqat::python::BindOps(m);
