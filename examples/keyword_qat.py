@@ -33,7 +33,8 @@ from networks import DSCNN
 from training import Schedule, train
 
 BASE = Schedule(epochs=20, lr=0.1, seed=0, batch=64, shift=0)
-AUGMENT = functools.partial(shift_and_noise, shift=800, noise=0.1)  # 0.1 s each way
+# 0.1 s each way. Left-out speakers, mean of five, one seed: noise 0.1: 73.4 %, noise 0.5: 74.5 %.
+AUGMENT = functools.partial(shift_and_noise, shift=800, noise=0.5)
 HOW_TO_GET = (
     "The spoken digits are public: git clone "
     "https://github.com/Jakobovski/free-spoken-digit-dataset DIR/free-spoken-digit-dataset"
