@@ -47,6 +47,7 @@ class Quantizer(nn.Module):
         self.register_buffer("flags", torch.ones(2, dtype=torch.uint8))
         self.enabled = True
         self.observing = True
+        self._limits = (spec.qmin, spec.qmax)  # computed properties of the spec: 0.5 us a call
 
     def set_flags(self, *, enabled: bool | None = None, observing: bool | None = None) -> None:
         """Switch rounding (`enabled`) and range tracking (`observing`) on or off."""
@@ -87,6 +88,11 @@ class WeightQuantizer(Quantizer):
 
     def __init__(self, spec: QuantSpec, shape: tuple[int, ...]) -> None:
         super().__init__(spec, spec.scale_shape(tuple(shape)))
+        # where the fused op writes the range of one call; no state, so not in the state_dict
+        scales = self.scale.numel() if spec.group_size is None else 0
+        self.register_buffer("_low", torch.full((scales,), math.inf), persistent=False)
+        self.register_buffer("_high", torch.full((scales,), -math.inf), persistent=False)
+        self.register_buffer("_count", torch.zeros(2, dtype=torch.int64), persistent=False)
 
     def _ranges(self, weight: Tensor) -> tuple[Tensor, Tensor]:
         axis, group = self.spec.axis, self.spec.group_size
@@ -118,24 +124,41 @@ class WeightQuantizer(Quantizer):
         shape[self.spec.axis or 0] = -1
         return torch.where(gamma.detach() < 0, -1.0, 1.0).to(weight.dtype).reshape(shape)
 
+    def _quantize(self, weight: Tensor) -> Tensor:
+        """Rounds to the grid of the weight's own range."""
+        spec = self.spec
+        low, high = self._limits
+        if spec.group_size is not None or torch.compiler.is_compiling():
+            scale, zero_point = self.choose(weight)
+            return functional.fake_quantize(
+                weight, scale, zero_point, low, high, axis=spec.axis, group_size=spec.group_size
+            )
+        # one op instead of nine; without a range, it takes that of what it quantizes
+        state = self._buffers
+        lowest, highest = state["_low"], state["_high"]
+        lowest.fill_(math.inf)  # type: ignore[union-attr]
+        highest.fill_(-math.inf)  # type: ignore[union-attr]
+        return functional.observe_fake_quantize_(
+            weight,
+            lowest,  # type: ignore[arg-type]
+            highest,  # type: ignore[arg-type]
+            state["_count"],  # type: ignore[arg-type]
+            state["scale"],  # type: ignore[arg-type]
+            state["zero_point"],  # type: ignore[arg-type]
+            low,
+            high,
+            spec.symmetric,
+            axis=spec.axis,
+        )
+
     def forward(self, weight: Tensor, gamma: Tensor | None = None) -> Tensor:
         if not self.enabled:
             return weight
         # Codes -8..7 are not symmetric: folding a negative gamma would turn -8 into +8, so sign(gamma) * w is rounded.
         signs = None if gamma is None else self.signs(weight, gamma)
-        value = weight if signs is None else weight * signs
-        scale, zero_point = self.choose(value)
-        spec = self.spec
-        value = functional.fake_quantize(
-            value,
-            scale,
-            zero_point,
-            spec.qmin,
-            spec.qmax,
-            axis=spec.axis,
-            group_size=spec.group_size,
-        )
-        return value if signs is None else value * signs
+        if signs is None:
+            return self._quantize(weight)
+        return self._quantize(weight * signs) * signs
 
     def codes(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Integer codes of `weight` (int8), with their scale and zero point."""
@@ -156,8 +179,10 @@ class WeightQuantizer(Quantizer):
 class ActivationQuantizer(Quantizer):
     """Fake-quantizes an activation with a range that it tracks while training or calibrating.
 
-    While training the range is a moving average (weight `averaging` for a new batch); `calibrate` uses the plain
-    minimum and maximum. In `eval()` the range stands still. Non-finite values are skipped and counted.
+    While training the range is a moving average (weight `averaging` for a new batch), and a batch is quantized with the
+    range of the batches before it, the first one with its own: `functional.observe_fake_quantize_`, one read of the
+    tensor. `calibrate` uses the plain minimum and maximum. In `eval()` the range stands still. Non-finite values are
+    skipped and counted.
 
     Args:
         spec: format, granularity "tensor".
@@ -242,8 +267,28 @@ class ActivationQuantizer(Quantizer):
             self.scale.copy_(scale)
             self.zero_point.copy_(zero_point)
 
+    def _observe_and_quantize(self, x: Tensor) -> Tensor:
+        state = self._buffers  # Module.__getattr__ costs 0.5 us for each of the five
+        low, high = self._limits
+        if not self._seen:
+            self._seen = True
+        return functional.observe_fake_quantize_(
+            x,
+            state["min_val"],  # type: ignore[arg-type]
+            state["max_val"],  # type: ignore[arg-type]
+            state["count"],  # type: ignore[arg-type]
+            state["scale"],  # type: ignore[arg-type]
+            state["zero_point"],  # type: ignore[arg-type]
+            low,
+            high,
+            self.spec.symmetric,
+            self.averaging,
+        )
+
     def forward(self, x: Tensor) -> Tensor:
         if self.observing and (self.training or self.calibrating) and not _recomputing():
+            if self.enabled and not self.calibrating:
+                return self._observe_and_quantize(x)
             self._observe(x)
             self._seen = True
         if not self.enabled:

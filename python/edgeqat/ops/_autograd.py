@@ -62,6 +62,10 @@ class FakeQuantize(torch.autograd.Function):
         return (clipped_ste(grads[0], *ctx.saved_tensors), *_NO_GRADIENTS)
 
 
+# Function.apply looks for dead functorch wrappers in every argument: 2 microseconds
+_apply = super(torch.autograd.Function, FakeQuantize).apply
+
+
 class FakeQuantizeTrain(torch.autograd.Function):
     """fake_quantize_train with its gradient, in the form that torch.func and torch.vmap accept.
 
@@ -139,7 +143,7 @@ def fake_quantize(x: Tensor, scale: Tensor, *arguments: Any) -> Tensor:
     elif torch._C._are_functorch_transforms_active():
         y = FakeQuantizeTrain.apply(x, scale, *arguments)[0]
     elif torch.is_grad_enabled() and (x.requires_grad or scale.requires_grad):
-        y = FakeQuantize.apply(x, scale, *arguments)
+        y = _apply(x, scale, *arguments)
     else:
         with _below_autograd():
             y = _OPS.fake_quantize(x, scale, *arguments)
