@@ -67,17 +67,16 @@ def unfuse_inexact_additions(model: ModelProto, activation_type: ActivationType)
     Returns:
         Outputs of the additions that were changed.
     """
-    finder = _Finder(model, activation_type)
+    # ONNX Runtime on x86 turns many int8 tensors into uint8 ones, which moves zero points and with them the rounding
+    kinds: tuple[ActivationType, ...] = (
+        ("uint8", "int8") if activation_type == "int8" else ("uint8",)
+    )
+    finders = [_Finder(model, kind) for kind in kinds]
     changed = []
     for node in model.graph.node:
-        if node.op_type != "Add" or node.domain != "":
-            continue
-        a, b = (finder.operand(name) for name in node.input)
-        c = finder.result(node.output[0])
-        if a is None or b is None or c is None or is_exact_when_fused(a, b, c):
-            continue
-        node.op_type = "Sum"
-        changed.append(node.output[0])
+        if node.op_type == "Add" and node.domain == "" and not all(f.allows(node) for f in finders):
+            node.op_type = "Sum"
+            changed.append(node.output[0])
     return changed
 
 
@@ -159,6 +158,12 @@ class _Finder:
         for node in model.graph.node:
             for name in node.input:
                 self.readers.setdefault(name, []).append(node)
+
+    def allows(self, node: NodeProto) -> bool:
+        """Whether the addition `node` may be fused, or cannot be."""
+        a, b = (self.operand(name) for name in node.input)
+        c = self.result(node.output[0])
+        return a is None or b is None or c is None or is_exact_when_fused(a, b, c)
 
     def operand(self, value: str) -> StoredRange | None:
         """The codes behind `value`; None if it is no dequantized tensor with one scale."""

@@ -120,10 +120,15 @@ def converted_sum(a: Qparams, b: Qparams, c: Qparams, bits: int = 8) -> nn.Modul
 
 
 def exported_differences(
-    converted: nn.Module, addition: Literal["exact", "fused"], a: Qparams, b: Qparams, c: Qparams
+    converted: nn.Module,
+    addition: Literal["exact", "fused"],
+    a: Qparams,
+    b: Qparams,
+    c: Qparams,
+    activation_type: Literal["uint8", "int8"] = "uint8",
 ) -> tuple[str, int]:
     """The operator in the file, and how many of all pairs of codes differ from NumPy's float32 arithmetic."""
-    model = to_onnx(converted, addition=addition)
+    model = to_onnx(converted, addition=addition, activation_type=activation_type)
     operator = next(n.op_type for n in model.graph.node if n.op_type in ("Add", "Sum"))
     (sa, za), (sb, zb), (sc, zc) = ((np.float32(s), z) for s, z in (a, b, c))
     levels = CODES.astype(np.float32)
@@ -143,6 +148,12 @@ def test_the_file_computes_all_pairs_exactly(
 ) -> None:
     converted = converted_sum(*qparams)
     assert exported_differences(converted, "exact", *qparams) == (operator, 0)
+
+
+@pytest.mark.parametrize("qparams", [UNLUCKY, TIES, EXACT])
+def test_signed_codes_too(qparams: tuple[Qparams, Qparams, Qparams]) -> None:
+    converted = converted_sum(*qparams)
+    assert exported_differences(converted, "exact", *qparams, activation_type="int8")[1] == 0
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the pair was found on x86")
