@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from tabulate import tabulate
 
+from edgeqat import _C
+from edgeqat._C import TensorPlan
 from edgeqat.quantization.recipe import Recipe
-from edgeqat.quantization.spec import Granularity, QuantSpec
-from edgeqat.quantization.target import find_target
+from edgeqat.quantization.target import Target, find_target
 
-Status = Literal["quantized", "fused", "shared", "float"]
-PLAN_VERSION = 1
+__all__ = ["CoverageError", "LayerPlan", "Plan", "Selection", "TensorPlan"]
 
 
 class CoverageError(ValueError):
@@ -31,96 +31,16 @@ class CoverageError(ValueError):
     """
 
 
-@dataclass
-class TensorPlan:
-    """The decision about one tensor.
-
-    Assigning to `bits` (None leaves the tensor float) or to another field of the format checks the new value at once.
-
-    Attributes:
-        name: the tensor's name; weights carry their parameter's name.
-        status: "quantized"; "fused": it exists only inside a merged operator; "shared": it carries the values and the scale of
-            another tensor; "float": see `note`.
-        bits: width, or None for float.
-        note: the reason it stays float, or what it is fused into or shares with.
-        source: the user's source line, ``file.py:12``.
-        shape: -1 for sizes that may change.
-        fixed_range: range known beforehand, such as (0, 1) for softmax.
-
-    Example:
-        >>> tensor = TensorPlan("fc.weight", "quantized", 8, granularity="channel", axis=0, shape=(10, 64))
-        >>> tensor.bits = 4
-        >>> tensor.spec.qmin, tensor.spec.qmax
-        (-8, 7)
-        >>> tensor.bits = 9
-        Traceback (most recent call last):
-        ...
-        ValueError: QuantSpec: bits must be an integer in 2..8, found 9
-    """
-
-    name: str
-    status: Status
-    bits: int | None
-    symmetric: bool = True
-    granularity: Granularity = "tensor"
-    axis: int | None = None
-    group_size: int | None = None
-    narrow_range: bool = False
-    shape: tuple[int, ...] = ()
-    source: str = ""
-    note: str = ""
-    fixed_range: tuple[float, float] | None = None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        before = getattr(self, name, None)
-        object.__setattr__(self, name, value)
-        if name in ("bits", "symmetric", "granularity", "axis", "group_size", "narrow_range"):
-            if "fixed_range" not in self.__dict__:
-                return  # still inside __init__
-            try:
-                if self.bits is not None and self.status in ("fused", "shared"):
-                    raise ValueError(
-                        f"plan: {self.name} is {self.status} ({self.note}); edit that tensor instead"
-                    )
-                if self.bits is not None:
-                    self.spec.scale_shape(self.shape if self.axis is not None else ())
-                    self.status = "quantized"
-                elif self.status == "quantized":
-                    self.status, self.note = "float", "left float by an edit of the plan"
-            except ValueError:
-                object.__setattr__(self, name, before)
-                raise
-
-    @property
-    def spec(self) -> QuantSpec:
-        """The number format.
-
-        Raises:
-            ValueError: the tensor stays float.
-        """
-        if self.bits is None:
-            raise ValueError(
-                f"plan: {self.name} stays float ({self.note}); it has no number format"
-            )
-        return QuantSpec(
-            self.bits,
-            self.symmetric,
-            self.granularity,
-            self.axis,
-            self.group_size,
-            self.narrow_range,
-        )
-
-    def row(self, operator: str) -> list[str]:
-        """One row of the printed table."""
-        scheme = ""
-        if self.bits is not None and self.status == "quantized":
-            scheme = ("symmetric" if self.symmetric else "affine") + f", per {self.granularity}"
-        width = (
-            "float" if self.status == "float" else "" if self.bits is None else f"int{self.bits}"
-        )
-        shape = "x".join("N" if size < 0 else str(size) for size in self.shape)
-        return [self.name, operator, shape, self.status, width, scheme, self.note, self.source]
+def _row(tensor: TensorPlan, operator: str) -> list[str]:
+    """One row of the printed table."""
+    scheme = ""
+    if tensor.bits is not None and tensor.status == "quantized":
+        scheme = ("symmetric" if tensor.symmetric else "affine") + f", per {tensor.granularity}"
+    width = (
+        "float" if tensor.status == "float" else "" if tensor.bits is None else f"int{tensor.bits}"
+    )
+    shape = "x".join("N" if size < 0 else str(size) for size in tensor.shape)
+    return [tensor.name, operator, shape, tensor.status, width, scheme, tensor.note, tensor.source]
 
 
 @dataclass
@@ -254,27 +174,18 @@ class Plan:
         """The tensors that stay float, each with the reason in `note`."""
         return [tensor for tensor in self.tensors if tensor.status == "float"]
 
-    def check(self, *, strict: bool = False) -> None:
+    def check(self, *, strict: bool = False, target: Target | None = None) -> None:
         """Hold the plan against its target; `strict` also refuses tensors that stay float.
+
+        Args:
+            strict: refuse tensors that stay float.
+            target: the target itself, for one that edgeqat does not know by name.
 
         Raises:
             ValueError: the target cannot store or compute a width or granularity.
             CoverageError: `strict` and a tensor stays float; the message lists each with its reason and source line.
         """
-        target = find_target(self.target)
-        weights = {id(layer.weight) for layer in self.layers.values()}
-        for tensor in self.tensors:
-            if tensor.bits is None or tensor.status != "quantized":
-                continue
-            allowed = target.weight_bits if id(tensor) in weights else target.activation_bits
-            if tensor.bits not in allowed:
-                raise ValueError(
-                    f"plan: target {target.name!r} has no int{tensor.bits} for {tensor.name}; it has {list(allowed)} bits"
-                )
-            if tensor.granularity not in target.granularities:
-                raise ValueError(
-                    f"plan: target {target.name!r} has no scales per {tensor.granularity} for {tensor.name}"
-                )
+        self._core().check(find_target(target or self.target))
         left = self.unquantized()
         if strict and left:
             lines = "\n".join(
@@ -292,7 +203,7 @@ class Plan:
                 if tensor is layer.weight and tensor.name in seen:
                     continue
                 seen.add(tensor.name if tensor is layer.weight else None)
-                rows.append(tensor.row(layer.operator))
+                rows.append(_row(tensor, layer.operator))
         return rows
 
     def __str__(self) -> str:
@@ -302,79 +213,54 @@ class Plan:
         table = tabulate(self.rows(), header, tablefmt="simple", disable_numparse=True)
         return f"{table}\n{count} tensors, {left} stay float; target {self.target}"
 
+    def _core(self) -> _C.Plan:
+        """The plan as the C++ core has it, checked."""
+        return _C.Plan(
+            recipe=_C.Recipe(**vars(self.recipe)),
+            target=self.target,
+            mode=self.mode,
+            dynamic_batch=self.dynamic_batch,
+            shared_groups=self.shared_groups,
+            layers=[
+                _C.LayerPlan(layer.name, layer.operator, layer.output, layer.weight)
+                for layer in self.layers.values()
+            ],
+        )
+
+    @staticmethod
+    def _from_core(core: _C.Plan) -> Plan:
+        weights: dict[str, TensorPlan] = {}  # layers that share a weight hold one object
+        layers = {}
+        for layer in core.layers:
+            weight = layer.weight
+            if weight is not None:
+                weight = weights.setdefault(weight.name, weight)
+            layers[layer.name] = LayerPlan(layer.name, layer.operator, layer.output, weight)
+        return Plan(
+            Recipe.from_dict(core.recipe.to_dict()),
+            core.target,
+            layers,
+            core.mode,
+            core.shared_groups,
+            dynamic_batch=core.dynamic_batch,
+        )
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON: the recipe, the target and every decision (without example inputs)."""
+        """Plain data for JSON: the recipe, the target and every decision (without example inputs).
 
-        def tensor(t: TensorPlan) -> dict[str, Any]:
-            keep = {
-                k: v
-                for k, v in t.__dict__.items()
-                if not (v is None or v is False or v == "" or v == ()) or k == "bits"
-            }
-            return {**keep, "shape": list(t.shape)}
-
-        layers = [
-            {
-                "name": layer.name,
-                "operator": layer.operator,
-                "output": tensor(layer.output),
-                **({"weight": tensor(layer.weight)} if layer.weight else {}),
-            }
-            for layer in self.layers.values()
-        ]
-        return {
-            "version": PLAN_VERSION,
-            "recipe": self.recipe.to_dict(),
-            "target": self.target,
-            "mode": self.mode,
-            "dynamic_batch": self.dynamic_batch,
-            "shared_groups": self.shared_groups,
-            "layers": layers,
-        }
+        Raises:
+            ValueError: an edit left a tensor or the plan as a whole in contradiction; the message names the field.
+        """
+        return self._core().to_dict()
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Plan:
         """The plan that `to_dict` wrote; give `example_inputs` to `prepare` with it.
 
         Raises:
-            ValueError: the version is newer, or a field is missing or wrong.
+            FormatError: the version is newer, or a field is missing, unknown or wrong.
         """
-        if not isinstance(data, dict):
-            raise ValueError(
-                f"plan: damaged plan data: expected a mapping, found {type(data).__name__}"
-            )
-        if data.get("version") != PLAN_VERSION:
-            raise ValueError(
-                f"plan: version {data.get('version')!r} is not {PLAN_VERSION}, the one this edgeqat reads"
-            )
-
-        weights: dict[str, TensorPlan] = {}
-
-        def tensor(d: dict[str, Any]) -> TensorPlan:
-            d = dict(d)
-            d["shape"] = tuple(d.get("shape", ()))
-            d["symmetric"] = bool(d.get("symmetric", False))
-            if d.get("fixed_range") is not None:
-                d["fixed_range"] = tuple(d["fixed_range"])
-            return TensorPlan(**d)
-
-        layers = {}
-        try:
-            for d in data["layers"]:
-                weight = d.get("weight")
-                if weight is not None:
-                    weight = weights.setdefault(weight["name"], tensor(weight))
-                layers[d["name"]] = LayerPlan(d["name"], d["operator"], tensor(d["output"]), weight)
-            return Plan(
-                Recipe.from_dict(data["recipe"]),
-                data["target"],
-                layers,
-                data.get("mode", "graph"),
-                data.get("shared_groups", []),
-                dynamic_batch=data.get("dynamic_batch", True),
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"plan: damaged plan data: {error!r}") from error
+        return Plan._from_core(_C.Plan.from_dict(data))
 
     def to_json(self, **options: Any) -> str:
         """`to_dict` as JSON text."""
@@ -382,9 +268,9 @@ class Plan:
 
     @staticmethod
     def from_json(text: str) -> Plan:
-        """The plan in JSON text."""
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"plan: the text is not JSON: {error}") from error
-        return Plan.from_dict(data)
+        """The plan in JSON text.
+
+        Raises:
+            FormatError: as `from_dict`, or the text is not JSON.
+        """
+        return Plan._from_core(_C.Plan.parse(text))

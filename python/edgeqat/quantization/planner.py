@@ -209,9 +209,8 @@ class Planner:
                 granularity, group = "channel", None
         if granularity == "channel":
             axis = weight_axis(operator)
-        object.__setattr__(plan, "granularity", granularity)
-        object.__setattr__(plan, "axis", axis)
-        object.__setattr__(plan, "group_size", group)
+        # no bits yet: the three are checked together when they come
+        plan.granularity, plan.axis, plan.group_size = granularity, axis, group
         plan.bits, plan.status = bits, "quantized"
         return plan
 
@@ -351,5 +350,5 @@ def plan(
     else:
         raise ValueError(f"plan: mode must be 'graph' or 'module', found {mode!r}")
     resolved.example_inputs, resolved.example_kwargs = example_inputs, example_kwargs
-    resolved.check(strict=strict)
+    resolved.check(strict=strict, target=runtime)
     return resolved

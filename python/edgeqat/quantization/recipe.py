@@ -3,15 +3,33 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
+from edgeqat import _C
+from edgeqat.quantization.spec import Granularity
+
 BatchNormMode = Literal["live", "folded", "frozen"]
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that comes twice in one mapping, of which YAML readers silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise ValueError(
+                    f"Recipe: line {line}: key {key.value!r} comes twice, first in line {lines[key.value]}; keep one"
+                )
+            lines[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 @dataclass(frozen=True)
@@ -46,7 +64,7 @@ class Recipe:
 
     weight_bits: int = 8
     activation_bits: int = 8
-    weight_granularity: Literal["tensor", "channel", "group"] = "channel"
+    weight_granularity: Granularity = "channel"
     group_size: int | None = None
     narrow_range: bool | None = None
     symmetric_activations: bool = False
@@ -59,41 +77,9 @@ class Recipe:
     overrides: tuple[tuple[str, dict[str, int | None]], ...] = ()
 
     def __post_init__(self) -> None:
-        for name in (
-            "weight_bits",
-            "activation_bits",
-            "first_last_bits",
-            "input_bits",
-            "output_bits",
-        ):
-            bits = getattr(self, name)
-            optional = name in ("first_last_bits", "output_bits")
-            if not (bits is None and optional) and not (isinstance(bits, int) and 2 <= bits <= 8):
-                raise ValueError(f"Recipe: {name} must be an integer in 2..8, found {bits!r}")
-        if self.weight_granularity not in ("tensor", "channel", "group"):
-            raise ValueError(
-                "Recipe: weight_granularity must be 'tensor', 'channel' or 'group', "
-                f"found {self.weight_granularity!r}"
-            )
-        if (self.weight_granularity == "group") != (self.group_size is not None):
-            raise ValueError(
-                "Recipe: give group_size with weight_granularity='group', and only then"
-            )
-        if self.batch_norm not in ("live", "folded", "frozen"):
-            raise ValueError(
-                f"Recipe: batch_norm must be 'live', 'folded' or 'frozen', found {self.batch_norm!r}"
-            )
-        if self.batch_norm == "live" and self.weight_granularity == "tensor":
-            raise ValueError(
-                "Recipe: weights with one scale a tensor cannot follow live BatchNorm, whose factor differs from channel to "
-                "channel; use batch_norm='folded' or 'frozen', or weight_granularity='channel'"
-            )
-        if not isinstance(self.averaging, (int, float)) or not 0.0 < self.averaging <= 1.0:
-            raise ValueError(f"Recipe: averaging must be in (0, 1], found {self.averaging!r}")
-        for pattern, change in self.overrides:
-            unknown = set(change) - {"weight_bits", "activation_bits"}
-            if unknown:
-                raise ValueError(f"Recipe: override {pattern!r} has unknown keys {sorted(unknown)}")
+        checked = _C.Recipe(**vars(self))
+        for field in fields(self):  # overrides may come as lists or as a mapping
+            object.__setattr__(self, field.name, getattr(checked, field.name))
 
     @staticmethod
     def named(name: str | Recipe) -> Recipe:
@@ -104,51 +90,25 @@ class Recipe:
             raise TypeError(
                 f"plan: recipe must be a name, a path or a Recipe, found {type(name).__name__}"
             )
-        text = {"int8": "w8a8", "int4": "w4a8"}.get(name, name)
-        match = re.fullmatch(r"w([2-8])a([2-8])", text)
-        if match:
-            return Recipe(weight_bits=int(match[1]), activation_bits=int(match[2]))
-        if text.endswith((".yaml", ".yml")):
-            return Recipe.from_yaml(Path(text).read_text())
-        raise ValueError(
-            f"plan: unknown recipe {name!r}; give 'int8', 'int4', 'w4a8' (any widths 2..8), a YAML file or a Recipe"
-        )
+        if name.endswith((".yaml", ".yml")):
+            return Recipe.from_yaml(Path(name).read_text())
+        return Recipe.from_dict(_C.Recipe.named(name).to_dict())
 
     @staticmethod
     def from_dict(data: dict[str, Any]) -> Recipe:
         """The recipe in plain data; an unknown key is refused with the nearest known one."""
-        known = [field.name for field in fields(Recipe)]
-        for key in data:
-            if key not in known:
-                near = difflib.get_close_matches(key, known, 1)
-                hint = (
-                    f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(known)}"
-                )
-                raise ValueError(f"Recipe: unknown key {key!r}{hint}")
-        given = data.get("overrides", ())
-        given = list(given.items()) if isinstance(given, dict) else given
-        if not isinstance(given, (list, tuple)) or not all(
-            isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[1], dict)
-            for pair in given
-        ):
-            raise ValueError(
-                "Recipe: overrides must map layer patterns to {weight_bits: ..., activation_bits: ...}, "
-                f"found {data['overrides']!r}"
-            )
-        overrides = tuple((str(p), dict(c)) for p, c in given)
-        return Recipe(**{**data, "overrides": overrides})
+        checked = _C.Recipe(**{str(key): value for key, value in data.items()})
+        return Recipe(**{field.name: getattr(checked, field.name) for field in fields(Recipe)})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON and YAML."""
-        data = asdict(self)
-        data["overrides"] = [[pattern, dict(change)] for pattern, change in self.overrides]
-        return data
+        return _C.Recipe(**vars(self)).to_dict()
 
     @staticmethod
     def from_yaml(text: str) -> Recipe:
-        """The recipe in a YAML mapping (safe loader: no objects are constructed)."""
+        """The recipe in a YAML mapping (safe loader: no objects are constructed; a key that comes twice is refused)."""
         try:
-            data = yaml.safe_load(text)
+            data = yaml.load(text, _Loader)
         except yaml.YAMLError as error:
             raise ValueError(f"Recipe: the text is not YAML: {error}") from error
         if not isinstance(data, dict):

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import json
+import pickle
 
 import pytest
 import torch
@@ -148,6 +150,49 @@ def test_json_restores_the_plan() -> None:
     with pytest.raises(ValueError, match="damaged plan"):
         Plan.from_dict({"version": 1})
     json.dumps(plan.to_dict())
+
+
+def test_a_plan_that_contradicts_itself_is_neither_written_nor_read() -> None:
+    plan = make()
+    data = plan.to_dict()
+    plan.shared_groups = [["relu", "nowhere"]]
+    with pytest.raises(ValueError, match="found 'nowhere', which is none"):
+        plan.to_json()
+    data["layers"][0]["output"]["bit"] = 8
+    for read in (lambda: Plan.from_dict(data), lambda: Plan.from_json(json.dumps(data))):
+        with pytest.raises(
+            edgeqat.FormatError,
+            match=r"damaged plan data: layers\[0\]\.output: unknown key 'bit'; did you mean 'bits'",
+        ):
+            read()
+    with pytest.raises(edgeqat.FormatError, match="expected a mapping, found a list"):
+        Plan.from_dict([])
+    with pytest.raises(edgeqat.FormatError, match="valid JSON"):
+        Plan.from_json("{")
+
+
+def test_a_tensor_copies_and_checks_types() -> None:
+    weight = make().layers["conv1"].weight
+    for other in (copy.deepcopy(weight), pickle.loads(pickle.dumps(weight))):
+        assert other == weight
+        other.bits = 3
+        assert other != weight
+    with pytest.raises(ValueError, match=r"plan: conv1\.weight\.bits must be none or .*found 4\.0"):
+        weight.bits = 4.0
+    with pytest.raises(
+        ValueError, match="status must be 'quantized', 'fused', 'shared' or 'float'"
+    ):
+        weight.status = "done"
+    with pytest.raises(AttributeError):
+        weight.colour = 3
+    assert "bits=8" in repr(weight)
+
+
+def test_every_plan_of_the_zoo_survives_json() -> None:
+    for name in models.ZOO:
+        for options in ({}, {"recipe": "w4a4"}, {"target": "npu_int8"}):
+            plan = make(name, **options)
+            assert Plan.from_json(plan.to_json()).to_dict() == plan.to_dict()
 
 
 def test_a_plan_from_a_file_needs_inputs() -> None:
