@@ -210,13 +210,11 @@ EDGEQAT_ALWAYS_INLINE void LsqCompactBackwardBlock(const LsqBackwardArgs& args, 
   }
 }
 
-// A select where the derivative is 0: 0 * Inf would be NaN.
+// Adding +0 keeps the +0 of clipped elements, which a negative slope of hardswish makes -0.
 template <ActivationKind kKind>
 EDGEQAT_ALWAYS_INLINE void ChainLoop(const float* x, std::int64_t count, float* grad_x) {
   for (std::int64_t i = 0; i < count; ++i) {
-    const float slope = ActivationDerivative<kKind>(x[i]);
-    const float product = grad_x[i] * slope;
-    grad_x[i] = slope == 0.0F ? 0.0F : product;
+    grad_x[i] = ActivationGradient<kKind>(grad_x[i], x[i]) + 0.0F;
   }
 }
 EDGEQAT_ALWAYS_INLINE void ChainActivation(ActivationKind kind, const float* x, std::int64_t count,

@@ -48,16 +48,18 @@ namespace edgeqat {
 //    127          q > qmax
 //   -127          gives nothing: masked out, or the activation's derivative is 0 and so is r
 //
-// With relu6 two levels fewer, rint(r * 251) in -125 .. 125 and r known to 1 / 502, because
+// With relu6 rint(r * 250) in -125 .. 125, so r is known to 1 / 500, because one mark more is
+// needed (251 levels would round r = 0.5 to 126):
 //    126          x >= 6 in range: no gradient for x, and r = rint(6 / step) - 6 / step
-// |grad_scale - exact| <= sum |g| / 506 (502) * |d step / d scale| * grad_factor; grad_offset and,
+//
+// |grad_scale - exact| <= sum |g| / 506 (500) * |d step / d scale| * grad_factor; grad_offset and,
 // with delta = 0, grad_x are exact. Not for hardswish, whose derivative needs x.
 inline constexpr std::int8_t kResidualLow = -128;
 inline constexpr std::int8_t kResidualHigh = 127;
 inline constexpr std::int8_t kResidualDead = -127;
 inline constexpr std::int8_t kResidualSaturated = 126;
 [[nodiscard]] EDGEQAT_FORMULA constexpr float ResidualLevels(ActivationKind activation) {
-  return activation == ActivationKind::kRelu6 ? 251.0F : 253.0F;
+  return activation == ActivationKind::kRelu6 ? 250.0F : 253.0F;
 }
 
 // step[i] = LearnedStep(scale[i], qmin, qmax, rule); step may be scale.

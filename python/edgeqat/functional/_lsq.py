@@ -103,7 +103,7 @@ def lsq_fake_quantize(
         damping: adds the gradient of `damping * (a - y)**2` in range, which holds weights in the
             middle of their step (oscillation dampening).
         save: "exact" keeps x by reference, "compact" one byte an element, with an error of the
-            scale's gradient of at most `sum |g| / 506` times its factors (relu6: 502).
+            scale's gradient of at most `sum |g| / 506` times its factors (relu6: 500).
 
     Returns:
         y in the shape and dtype of x.
@@ -173,7 +173,7 @@ def lsq_fake_quantize_train(
 
     Returns:
         y, and the residual: int8 in the shape of x. -126..126: `round(253 * (round(v) - v))`;
-        -128 and 127: clipped at qmin, at qmax; -127: no gradient (relu6: 251 levels, and 126 for
+        -128 and 127: clipped at qmin, at qmax; -127: no gradient (relu6: 250 levels, and 126 for
         values from 6 on).
 
     Raises:
