@@ -110,6 +110,13 @@ def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> S
         state = (torch.full((n,), torch.inf), torch.full((n,), -torch.inf))
         options = {"averaging": (None, 0.1, 1.0)[seed % 3], "axis": axis}
         return (x.detach(), *state, torch.zeros(2, dtype=torch.int64)), options
+    if op == "ternary_fake_quantize":
+        return (grad,), {**q.options(), "mask": mask}
+    if op == "dorefa_fake_quantize":
+        return (grad, -8, (1, 7)[seed % 2]), {**q.options(), "mask": mask}
+    if op == "dorefa_fake_quantize_backward":
+        incoming = torch.randn(x.shape, generator=generator).to(x.dtype)
+        return (incoming.requires_grad_(requires_grad), grad), {**q.options(), "mask": mask}
     if op == "per_token_fake_quantize":
         return (grad, q.qmin, q.qmax, seed % 2 == 0), {}
     if op == "oscillation_update_":

@@ -38,6 +38,11 @@ def results(case: Case) -> Iterator[tuple[str, Any]]:
     packed = functional.pack(codes, 8)
     yield "pack", packed
     yield "unpack", functional.unpack(packed, 8, x.shape, signed=q.qmin < 0)
+    granularity = {**q.options(), "mask": case.mask}
+    yield "ternary_fake_quantize", functional.ternary_fake_quantize(x, **granularity)
+    yield "dorefa_fake_quantize", functional.dorefa_fake_quantize(x, -7, 7, **granularity)
+    slope = functional.dorefa_fake_quantize_backward(y, x, **granularity)
+    yield "dorefa_fake_quantize_backward", slope
     for symmetric in (True, False):
         row = functional.per_token_fake_quantize(x, q.qmin, q.qmax, symmetric)
         yield "per_token_fake_quantize", row

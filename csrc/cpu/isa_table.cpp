@@ -20,6 +20,10 @@ constexpr KernelTable kTable[] = {
         .lsq_backward = lsq_backward_baseline,
         .lsq_compact_backward = lsq_compact_backward_baseline,
         .oscillation_update = oscillation_update_baseline,
+        .reduce_magnitudes = reduce_magnitudes_baseline,
+        .ternary_fake_quantize = ternary_fake_quantize_baseline,
+        .dorefa_fake_quantize = dorefa_fake_quantize_baseline,
+        .dorefa_fake_quantize_backward = dorefa_fake_quantize_backward_baseline,
         .per_token_fake_quantize = per_token_fake_quantize_baseline,
     },
 #if EDGEQAT_X86
@@ -35,6 +39,10 @@ constexpr KernelTable kTable[] = {
         .lsq_backward = lsq_backward_v3,
         .lsq_compact_backward = lsq_compact_backward_v3,
         .oscillation_update = oscillation_update_v3,
+        .reduce_magnitudes = reduce_magnitudes_v3,
+        .ternary_fake_quantize = ternary_fake_quantize_v3,
+        .dorefa_fake_quantize = dorefa_fake_quantize_v3,
+        .dorefa_fake_quantize_backward = dorefa_fake_quantize_backward_v3,
         .per_token_fake_quantize = per_token_fake_quantize_v3,
     },
     {
@@ -49,6 +57,10 @@ constexpr KernelTable kTable[] = {
         .lsq_backward = lsq_backward_v4,
         .lsq_compact_backward = lsq_compact_backward_v4,
         .oscillation_update = oscillation_update_v4,
+        .reduce_magnitudes = reduce_magnitudes_v4,
+        .ternary_fake_quantize = ternary_fake_quantize_v4,
+        .dorefa_fake_quantize = dorefa_fake_quantize_v4,
+        .dorefa_fake_quantize_backward = dorefa_fake_quantize_backward_v4,
         .per_token_fake_quantize = per_token_fake_quantize_v4,
     },
 #endif

@@ -5,8 +5,11 @@
 #include <cstdint>
 #include <span>
 
+#include "core/magnitude.h"
+#include "cpu/dorefa_fake_quantize.h"
 #include "cpu/lsq_fake_quantize.h"
 #include "cpu/target.h"
+#include "cpu/ternary_fake_quantize.h"
 #include "edgeqat/fake_quantize.h"
 #include "edgeqat/isa.h"
 #include "edgeqat/observer.h"
@@ -43,6 +46,13 @@ struct KernelTable {
                                double* step_sums, double* offset_sums);
   void (*oscillation_update)(const OscillationUpdateArgs& args, std::int64_t begin,
                              std::int64_t end);
+  // [begin, end) are units of core/magnitude.h.
+  void (*reduce_magnitudes)(const MagnitudeArgs& args, std::int64_t begin, std::int64_t end,
+                            MagnitudeSums* units);
+  void (*ternary_fake_quantize)(const TernaryApplyArgs& args, std::int64_t begin, std::int64_t end);
+  void (*dorefa_fake_quantize)(const DorefaApplyArgs& args, std::int64_t begin, std::int64_t end);
+  void (*dorefa_fake_quantize_backward)(const DorefaBackwardApplyArgs& args, std::int64_t begin,
+                                        std::int64_t end);
   // [begin, end) are rows here.
   void (*per_token_fake_quantize)(const PerTokenFakeQuantizeArgs& args, std::int64_t begin,
                                   std::int64_t end);

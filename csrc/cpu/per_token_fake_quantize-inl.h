@@ -23,11 +23,12 @@ EDGEQAT_ALWAYS_INLINE QParams ChooseForRow(const PerTokenFakeQuantizeArgs& args,
     const std::int64_t count = std::min(kBlock, args.width - i);
     const float* const values = LoadBlock(x + i, count, buffer);
     for (std::int64_t j = 0; j < count; ++j) {
-      const auto bits = std::bit_cast<std::int32_t>(values[j]);
-      const bool finite = (bits & 0x7F800000) != 0x7F800000;
-      const std::int32_t key = OrderKey(bits);
-      smallest = std::min(smallest, finite ? key : kInfKey);
-      largest = std::max(largest, finite ? key : kNegInfKey);
+      // in this order the finite values lie between -inf and +inf, NaN of either sign beyond them
+      const std::int32_t key = OrderKey(std::bit_cast<std::int32_t>(values[j]));
+      const std::int32_t low = key <= kNegInfKey ? kInfKey : key;
+      const std::int32_t high = key >= kInfKey ? kNegInfKey : key;
+      smallest = low < smallest ? low : smallest;
+      largest = high > largest ? high : largest;
     }
   }
   // adding +0 turns -0 into +0, as the observer does

@@ -116,40 +116,51 @@ struct Granularity {
   std::optional<std::int64_t> group_size;
 };
 
+// Checks the granularity against the data.
+inline Granularity CheckGranularity(std::string_view op, const Tensor& data,
+                                    std::optional<std::int64_t> axis,
+                                    std::optional<std::int64_t> group_size) {
+  Granularity result;
+  if (!axis.has_value()) {
+    if (!group_size.has_value()) return result;
+    Fail(op, "axis", "given with group_size", "None",
+         "Pass the axis along which the groups lie, such as axis=-1.");
+  }
+  result.axis = CheckAxis(op, *axis, data.dim());
+  result.group_size = group_size;
+  const std::int64_t size = data.size(*result.axis);
+  if (group_size.has_value() && (*group_size < 1 || size % *group_size != 0)) {
+    Fail(op, "group_size", "a divisor of x.size(axis) = " + std::to_string(size),
+         std::to_string(*group_size), "Choose a divisor or pad x along the axis.");
+  }
+  return result;
+}
+
+// The shape of the scales of a granularity; per tensor any tensor of one element serves as well.
+inline std::vector<std::int64_t> ScaleShape(const Tensor& data, const Granularity& granularity) {
+  if (!granularity.axis.has_value()) return {1};
+  const auto shape = Sizes(data);
+  if (!granularity.group_size.has_value()) return {shape[*granularity.axis]};
+  std::vector<std::int64_t> groups(shape.begin(), shape.end());
+  groups[*granularity.axis] /= *granularity.group_size;
+  return groups;
+}
+
 // Checks dtype, device, granularity and shape of scale against the data.
 inline Granularity CheckScales(std::string_view op, const Tensor& data, const Tensor& scale,
                                std::optional<std::int64_t> axis,
                                std::optional<std::int64_t> group_size) {
   CheckDtype(op, "scale", scale, ScalarType::Float);
   CheckDevice(op, "scale", scale, data);
-  const auto shape = Sizes(data);
-  Granularity result;
-  if (!axis.has_value()) {
-    if (group_size.has_value()) {
-      Fail(op, "axis", "given with group_size", "None",
-           "Pass the axis along which the groups lie, such as axis=-1.");
-    }
-    if (scale.numel() != 1) {
-      Fail(op, "scale", "one value for axis=None", "shape " + ShapeName(Sizes(scale)),
-           "Pass axis= for one scale per channel.");
-    }
-  } else {
-    result.axis = CheckAxis(op, *axis, std::ssize(shape));
-    std::string expected;
-    std::vector<std::int64_t> scale_shape = {shape[*result.axis]};
-    if (group_size.has_value()) {
-      result.group_size = group_size;
-      if (*group_size < 1 || scale_shape[0] % *group_size != 0) {
-        Fail(op, "group_size", "a divisor of x.size(axis) = " + std::to_string(scale_shape[0]),
-             std::to_string(*group_size), "Choose a divisor or pad x along the axis.");
-      }
-      scale_shape.assign(shape.begin(), shape.end());
-      scale_shape[*result.axis] /= *group_size;
-    }
-    CheckShape(op, "scale", scale, scale_shape,
+  const Granularity result = CheckGranularity(op, data, axis, group_size);
+  if (result.axis.has_value()) {
+    CheckShape(op, "scale", scale, ScaleShape(data, result),
                group_size.has_value()
                    ? "One scale per group: x's shape with x.size(axis) / group_size at the axis."
                    : "One scale per channel of the axis.");
+  } else if (scale.numel() != 1) {
+    Fail(op, "scale", "one value for axis=None", "shape " + ShapeName(Sizes(scale)),
+         "Pass axis= for one scale per channel.");
   }
   return result;
 }

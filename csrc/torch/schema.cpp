@@ -102,6 +102,23 @@ STABLE_TORCH_LIBRARY(edgeqat, m) {
       "int[] qmax, int[] axis, int[] group_size, int rule=0, float? grad_scale=None, "
       "float delta=0.0, float damping=0.0) -> Tensor[]");
 
+  // y is -scale, 0 or scale: threshold 0.7 * mean |x|, scale the mean of what exceeds it, over the
+  // finite elements that the mask keeps. scale as the granularity has it. The gradient is that of
+  // the identity where the mask is True.
+  m.def(
+      "ternary_fake_quantize(Tensor x, int? axis=None, SymInt? group_size=None, "
+      "Tensor? mask=None) -> (Tensor y, Tensor scale)");
+
+  // fake_quantize of tanh(x) / tanh(max |x|) with the scale 1 / qmax; qmin <= -qmax.
+  m.def(
+      "dorefa_fake_quantize(Tensor x, int qmin, int qmax, int? axis=None, SymInt? group_size=None, "
+      "Tensor? mask=None) -> Tensor");
+
+  // grad * (1 - tanh(x)^2) / tanh(max |x|), +0 where the mask is False; strides of empty_like(x).
+  m.def(
+      "dorefa_fake_quantize_backward(Tensor grad, Tensor x, int? axis=None, "
+      "SymInt? group_size=None, Tensor? mask=None) -> Tensor");
+
   // Every row of the last axis has its own range: choose_qparams of the row's finite minimum and
   // maximum, then fake_quantize. The gradient is that of the identity.
   m.def("per_token_fake_quantize(Tensor x, int qmin, int qmax, bool symmetric) -> Tensor");

@@ -35,10 +35,17 @@ from edgeqat.functional._observe import choose_qparams, observe_minmax_
 from edgeqat.functional._observe_fake_quantize import observe_fake_quantize_
 from edgeqat.functional._oscillation import oscillation_update_
 from edgeqat.functional._per_token import per_token_fake_quantize
+from edgeqat.functional._weights import (
+    dorefa_fake_quantize,
+    dorefa_fake_quantize_backward,
+    ternary_fake_quantize,
+)
 
 __all__ = [
     "choose_qparams",
     "dequantize",
+    "dorefa_fake_quantize",
+    "dorefa_fake_quantize_backward",
     "fake_quantize",
     "fake_quantize_backward",
     "fake_quantize_train",
@@ -55,5 +62,6 @@ __all__ = [
     "pack",
     "per_token_fake_quantize",
     "quantize",
+    "ternary_fake_quantize",
     "unpack",
 ]

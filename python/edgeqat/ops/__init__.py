@@ -11,6 +11,7 @@ from __future__ import annotations
 from edgeqat.ops import (
     _autocast,
     _autograd,
+    _autograd_dorefa,
     _autograd_identity,
     _autograd_lsq,
     _autograd_observe,
@@ -24,6 +25,7 @@ from edgeqat.ops import (
 __all__ = [
     "_autocast",
     "_autograd",
+    "_autograd_dorefa",
     "_autograd_identity",
     "_autograd_lsq",
     "_autograd_observe",

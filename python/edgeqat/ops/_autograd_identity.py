@@ -78,5 +78,59 @@ def _per_token_fake_quantize(x: Tensor, qmin: int, qmax: int, symmetric: bool) -
     return y
 
 
+class TernaryFakeQuantize(torch.autograd.Function):
+    """ternary_fake_quantize with the straight-through gradient; keeps the mask by reference."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: Tensor, axis: int | None, group_size: int | None, mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Ternary values and their scale."""
+        result: tuple[Tensor, Tensor] = _OPS.ternary_fake_quantize(x, axis, group_size, mask)
+        return result
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        """Keep the mask; the scale is a statistic."""
+        ctx.mark_non_differentiable(output[1])
+        ctx.masked = inputs[3] is not None
+        if ctx.masked:
+            ctx.save_for_backward(inputs[3])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Straight through where the mask keeps the element."""
+        grad = torch.where(ctx.saved_tensors[0], grads[0], 0) if ctx.masked else grads[0]
+        return grad, None, None, None
+
+
+def _ternary_fake_quantize(
+    x: Tensor, axis: int | None = None, group_size: int | None = None, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    # defaults spelled out, because backward returns one gradient for each of the four
+    result: tuple[Tensor, Tensor]
+    if torch.is_grad_enabled() and x.requires_grad:
+        result = TernaryFakeQuantize.apply(x, axis, group_size, mask)
+        return result
+    with _below_autograd():
+        result = _OPS.ternary_fake_quantize(x, axis, group_size, mask)
+    return result
+
+
+def ternary_fake_quantize(
+    x: Tensor, axis: int | None, group_size: int | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The right way in the caller's mode: transformed, or through the dispatcher."""
+    result: tuple[Tensor, Tensor]
+    if not torch.compiler.is_compiling() and torch._C._are_functorch_transforms_active():
+        result = TernaryFakeQuantize.apply(x, axis, group_size, mask)
+    else:
+        result = _OPS.ternary_fake_quantize(x, axis, group_size, mask)
+    return result
+
+
 _library = torch.library.Library("edgeqat", "IMPL")
+_library.impl("ternary_fake_quantize", _ternary_fake_quantize, "Autograd")
 _library.impl("per_token_fake_quantize", _per_token_fake_quantize, "Autograd")

@@ -93,6 +93,47 @@ def _observe_fake_quantize_(
     return torch.empty_like(x), bits
 
 
+def _scale_shape(x: Tensor, axis: int | None, group_size: int | None) -> list[int]:
+    if axis is None:
+        return [1]
+    if group_size is None:
+        return [x.shape[axis]]
+    shape = list(x.shape)
+    shape[axis] = shape[axis] // group_size
+    return shape
+
+
+@register_fake("edgeqat::ternary_fake_quantize")
+def _ternary_fake_quantize(
+    x: Tensor, axis: int | None = None, group_size: int | None = None, mask: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    scale = x.new_empty(_scale_shape(x, axis, group_size), dtype=torch.float32)
+    return torch.empty_like(x), scale
+
+
+@register_fake("edgeqat::dorefa_fake_quantize")
+def _dorefa_fake_quantize(
+    x: Tensor,
+    qmin: int,
+    qmax: int,
+    axis: int | None = None,
+    group_size: int | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    return torch.empty_like(x)
+
+
+@register_fake("edgeqat::dorefa_fake_quantize_backward")
+def _dorefa_fake_quantize_backward(
+    grad: Tensor,
+    x: Tensor,
+    axis: int | None = None,
+    group_size: int | None = None,
+    mask: Tensor | None = None,
+) -> Tensor:
+    return torch.empty_like(x)
+
+
 @register_fake("edgeqat::per_token_fake_quantize")
 def _per_token_fake_quantize(x: Tensor, qmin: int, qmax: int, symmetric: bool) -> Tensor:
     return torch.empty_like(x)

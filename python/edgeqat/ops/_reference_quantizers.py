@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,94 @@ from edgeqat.ops._reference import (
     fake_quantize,
     quantize,
 )
+
+
+def _scales_of(
+    x: F64, axis: int | None, group_size: int | None
+) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+    """Index of every element's scale, and the shape of the scales."""
+    if axis is None:
+        return np.zeros(x.shape, np.int64), (1,)
+    axis %= x.ndim
+    shape = (x.shape[axis],)
+    if group_size is not None:
+        shape = tuple(n // group_size if i == axis else n for i, n in enumerate(x.shape))
+    index = np.arange(int(np.prod(shape))).reshape(shape)
+    return expand_qparams(x.shape, index, axis, group_size).astype(np.int64), shape
+
+
+def ternary_fake_quantize(
+    x: ArrayLike,
+    *,
+    axis: int | None = None,
+    group_size: int | None = None,
+    mask: ArrayLike | None = None,
+) -> tuple[F32, F32]:
+    """Ternary values and their scale; sums exact enough that their order does not show."""
+    with np.errstate(invalid="ignore"):
+        values = np.asarray(x, dtype=np.float32).astype(np.float64)
+    keep = np.ones(values.shape, bool) if mask is None else np.asarray(mask, dtype=bool)
+    index, shape = _scales_of(values, axis, group_size)
+    y = np.where(np.isnan(values), np.nan, 0.0)
+    scale = np.ones(int(np.prod(shape)), np.float32)
+    for s in range(scale.size):
+        here = (index == s) & keep
+        magnitude = np.abs(values[here & np.isfinite(values)])
+        if magnitude.size == 0:
+            continue
+        threshold = np.float32(0.7 * (math.fsum(magnitude) / magnitude.size))
+        above = magnitude[magnitude > threshold]
+        mean = np.float32(math.fsum(above) / above.size) if above.size else np.float32(0.0)
+        if mean < np.finfo(np.float32).tiny:
+            continue
+        scale[s] = mean
+        y = np.where(here & (np.abs(values) > threshold), np.copysign(mean, values), y)
+    return np.where(keep, y, 0.0).astype(np.float32), scale.reshape(shape)
+
+
+def _dorefa_divisor(
+    x: F64, axis: int | None, group_size: int | None, mask: ArrayLike | None
+) -> F64:
+    keep = np.ones(x.shape, bool) if mask is None else np.asarray(mask, dtype=bool)
+    index, shape = _scales_of(x, axis, group_size)
+    largest = np.zeros(int(np.prod(shape)))
+    np.maximum.at(largest, index.reshape(-1), np.where(keep & np.isfinite(x), np.abs(x), 0).ravel())
+    divisor = np.tanh(largest)
+    return np.where(divisor < np.finfo(np.float32).tiny, 1.0, divisor)[index]
+
+
+def dorefa_fake_quantize(
+    x: ArrayLike,
+    qmin: int,
+    qmax: int,
+    *,
+    axis: int | None = None,
+    group_size: int | None = None,
+    mask: ArrayLike | None = None,
+) -> tuple[F32, F64]:
+    """Values, and the positions t * qmax before rounding: beside a tie float32 may round away."""
+    with np.errstate(invalid="ignore"):
+        values = np.asarray(x, dtype=np.float32).astype(np.float64)
+    step = np.float32(1.0) / np.float32(qmax)
+    position = np.tanh(values) / _dorefa_divisor(values, axis, group_size, mask) / float(step)
+    y = ((np.clip(np.rint(position), qmin, qmax) + 0.0) * float(step)).astype(np.float32)
+    return (y if mask is None else np.where(np.asarray(mask, bool), y, np.float32(0.0))), position
+
+
+def dorefa_fake_quantize_backward(
+    grad: ArrayLike,
+    x: ArrayLike,
+    *,
+    axis: int | None = None,
+    group_size: int | None = None,
+    mask: ArrayLike | None = None,
+) -> F64:
+    """grad * (1 - tanh(x)^2) / tanh(max |x|) in float64."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        values = np.asarray(x, dtype=np.float32).astype(np.float64)
+        slope = 1.0 / np.cosh(values) ** 2 / _dorefa_divisor(values, axis, group_size, mask)
+        result = np.asarray(grad, dtype=np.float32).astype(np.float64) * slope
+    return result if mask is None else np.where(np.asarray(mask, bool), result, 0.0)
 
 
 def per_token_fake_quantize(x: ArrayLike, qmin: int, qmax: int, symmetric: bool) -> F32:
