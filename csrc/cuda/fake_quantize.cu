@@ -1,43 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // fake_quantize: one pass that reads x once and writes y and, for training, one bit per element.
-#include "cuda/activation_rule.h"
 #include "cuda/fake_quantize.h"
-#include "cuda/float_types.h"
-#include "cuda/launch.cuh"
-#include "cuda/qparam_index.h"
-#include "cuda/quantize_rule.h"
+#include "cuda/fake_quantize_chunk.cuh"
 
 namespace edgeqat::cuda {
 namespace {
 
-// A thread owns a chunk of eight elements and so the whole byte of their bits: no two threads
-// write the same byte. kUniform: the chunk has one scale.
 template <typename T, bool kUniform>
 __global__ void FakeQuantizeKernel(FakeQuantizeArgs p, QparamIndex index, std::int64_t n,
                                    bool aligned) {
-  const auto* x = static_cast<const T*>(p.x);
-  auto* y = static_cast<T*>(p.y);
   for (std::int64_t first = FirstItem() * kChunk; first < n; first += ItemStride() * kChunk) {
-    const int count = ChunkCount(first, n);
-    const bool whole = aligned && count == kChunk;
-    const auto in = LoadPack(x, first, count, whole);
-    Pack<std::uint8_t> keep{};
-    if (p.mask != nullptr) keep = LoadPack(p.mask, first, count, whole);
-    Grid grid = LoadGrid(p.scale, p.zero_point, index(first), p.qmin, p.qmax);
-    Pack<T> out{};
-    unsigned byte = 0;
-    for (int k = 0; k < kChunk; ++k) {
-      if (k >= count) break;
-      if (!kUniform) grid = LoadGrid(p.scale, p.zero_point, index(first + k), p.qmin, p.qmax);
-      const bool kept = p.mask == nullptr || keep.values[k] != 0;
-      const float value = ToFloat(in.values[k]);
-      const float position = GridPosition(Activate(p.activation, value), grid);
-      out.values[k] = FromFloat<T>(kept ? ValueAt(position, grid) : 0.0f);
-      const bool passes = IsInRange(position, grid) && PassesActivation(p.activation, value);
-      byte |= static_cast<unsigned>(kept && passes) << k;
-    }
-    StorePack(y, first, count, whole, out);
-    if (p.bits != nullptr) p.bits[first / kChunk] = static_cast<std::uint8_t>(byte);
+    FakeQuantizeChunk<T, kUniform>(p, index, first, n, aligned, [](float) {});
   }
 }
 

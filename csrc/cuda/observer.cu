@@ -4,29 +4,10 @@
 #include "cuda/float_types.h"
 #include "cuda/launch.cuh"
 #include "cuda/observer.h"
+#include "cuda/reduce_minmax.cuh"
 
 namespace edgeqat::cuda {
 namespace {
-
-// Merges the 256 threads' results into thread 0's. 16 threads take 16 each, then one takes the 16:
-// two barriers instead of the eight of a halving tree.
-__device__ MinMax ReduceBlock(const MinMax& mine, MinMax* shared) {
-  constexpr int kLanes = 16;
-  const int t = static_cast<int>(threadIdx.x);
-  shared[t] = mine;
-  __syncthreads();
-  MinMax result = mine;
-  if (t < kLanes) {
-    for (int k = kLanes; k < kBlockThreads; k += kLanes) Merge(result, shared[t + k]);
-    shared[t] = result;
-  }
-  __syncthreads();
-  if (t == 0) {
-    for (int k = 1; k < kLanes; ++k) Merge(result, shared[k]);
-  }
-  __syncthreads();  // shared is free for the next use
-  return result;
-}
 
 // First pass where a scale owns runs of `rows` consecutive elements. Unit u is split u % splits of
 // scale u / splits.
@@ -48,7 +29,7 @@ __global__ void RowsKernel(ObserveMinmaxUpdateArgs p, ObservePlan plan, FastDivi
       const int count = ChunkCount(offset, p.layout.rows);
       const auto in = LoadPack(x, first, count, aligned && count == kChunk);
       for (int k = 0; k < kChunk; ++k) {
-        if (k < count) Take(mine, ToFloat(in.values[k]));
+        if (k < count) Take(mine, Activate(p.activation, ToFloat(in.values[k])));
       }
     }
     const MinMax total = ReduceBlock(mine, shared);
@@ -72,7 +53,7 @@ __global__ void ColumnsKernel(ObserveMinmaxUpdateArgs p, ObservePlan plan) {
     if (column < p.layout.width) {
       for (std::int64_t row = split * kTileRows + lane; row < p.layout.rows;
            row += plan.splits * kTileRows) {
-        Take(mine, ToFloat(x[row * p.layout.width + column]));
+        Take(mine, Activate(p.activation, ToFloat(x[row * p.layout.width + column])));
       }
     }
     shared[threadIdx.x] = mine;

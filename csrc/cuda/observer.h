@@ -6,6 +6,7 @@
 
 #include "cuda/observer_plan.h"
 #include "cuda/stream.h"
+#include "edgeqat/activation.h"
 #include "edgeqat/quant_layout.h"
 
 namespace edgeqat::cuda {
@@ -21,11 +22,12 @@ struct ObserveMinmaxUpdateArgs {
   FloatType dtype = FloatType::kFloat32;
   QuantLayout layout;
   const void* x = nullptr;
-  float averaging = -1.0f;        // < 0: running minimum and maximum
-  float* min_val = nullptr;       // layout.num_scales()
-  float* max_val = nullptr;       // layout.num_scales()
-  std::int64_t* count = nullptr;  // {batches, non-finite values}
-  void* workspace = nullptr;      // plan.workspace_bytes(), 16-byte aligned
+  float averaging = -1.0f;                            // < 0: running minimum and maximum
+  float* min_val = nullptr;                           // layout.num_scales()
+  float* max_val = nullptr;                           // layout.num_scales()
+  std::int64_t* count = nullptr;                      // {batches, non-finite values}
+  void* workspace = nullptr;                          // plan.workspace_bytes(), 16-byte aligned
+  ActivationKind activation = ActivationKind::kNone;  // activation(x) is observed
 };
 void observe_minmax_update(const ObserveMinmaxUpdateArgs& args, const ObservePlan& plan,
                            cudaStream_t stream);

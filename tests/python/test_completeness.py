@@ -23,14 +23,18 @@ SCHEMA = ROOT / "csrc/torch/schema.cpp"
 # Where the C++ function is not named after its op.
 KERNELS = {
     "observe_minmax_": "observe_minmax",
+    "observe_fake_quantize_": "observe_fake_quantize",
     "oscillation_update_": "oscillation_update",
     "fake_quantize_train": "fake_quantize",
+    "lsq_fake_quantize_train": "lsq_fake_quantize",
     "choose_qparams": "ChooseQParams",
 }
 CUDA_KERNELS = {
     "observe_minmax_": "observe_minmax_update",
+    "observe_fake_quantize_": "observe_fake_quantize_update",
     "oscillation_update_": "oscillation_update",
     "fake_quantize_train": "fake_quantize",
+    "lsq_fake_quantize_train": "lsq_fake_quantize",
 }
 # Already scalar and host-only, so it has no second C++ version; the NumPy reference checks it.
 SCALAR = {"choose_qparams"}

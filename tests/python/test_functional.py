@@ -14,6 +14,7 @@ import pytest
     [
         ("edgeqat.functional._observe", 2),
         ("edgeqat.functional._fake_quantize", 3),
+        ("edgeqat.functional._observe_fake_quantize", 1),
         ("edgeqat.functional._codes", 4),
         ("edgeqat.testing", 1),
         ("edgeqat.testing._compare", 1),

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+// One thread's work of fake_quantize: eight elements and their byte of bits.
+#pragma once
+
+#include "cuda/activation_rule.h"
+#include "cuda/float_types.h"
+#include "cuda/launch.cuh"
+#include "cuda/qparam_index.h"
+#include "cuda/quantize_rule.h"
+#include "edgeqat/fake_quantize.h"
+
+namespace edgeqat::cuda {
+
+// A thread owns a chunk of eight elements and so the whole byte of their bits: no two threads
+// write the same byte. kUniform: the chunk has one scale. `see` is shown every activated value.
+template <typename T, bool kUniform, typename See>
+__device__ inline void FakeQuantizeChunk(const FakeQuantizeArgs& p, const QparamIndex& index,
+                                         std::int64_t first, std::int64_t n, bool aligned,
+                                         See see) {
+  const int count = ChunkCount(first, n);
+  const bool whole = aligned && count == kChunk;
+  const auto in = LoadPack(static_cast<const T*>(p.x), first, count, whole);
+  Pack<std::uint8_t> keep{};
+  if (p.mask != nullptr) keep = LoadPack(p.mask, first, count, whole);
+  Grid grid = LoadGrid(p.scale, p.zero_point, index(first), p.qmin, p.qmax);
+  Pack<T> out{};
+  unsigned byte = 0;
+  for (int k = 0; k < kChunk; ++k) {
+    if (k >= count) break;
+    if (!kUniform) grid = LoadGrid(p.scale, p.zero_point, index(first + k), p.qmin, p.qmax);
+    const bool kept = p.mask == nullptr || keep.values[k] != 0;
+    const float value = ToFloat(in.values[k]);
+    const float activated = Activate(p.activation, value);
+    see(activated);
+    const float position = GridPosition(activated, grid);
+    out.values[k] = FromFloat<T>(kept ? ValueAt(position, grid) : 0.0f);
+    const bool passes = IsInRange(position, grid) && PassesActivation(p.activation, value);
+    byte |= static_cast<unsigned>(kept && passes) << k;
+  }
+  StorePack(static_cast<T*>(p.y), first, count, whole, out);
+  if (p.bits != nullptr) p.bits[first / kChunk] = static_cast<std::uint8_t>(byte);
+}
+
+}  // namespace edgeqat::cuda
