@@ -29,12 +29,14 @@ Recipe Full() {
 
 TEST(Recipe, TextOfEveryField) {
   const std::string text = SerializeRecipe(Full());
-  EXPECT_EQ(text,
-            R"({"weight_bits":3,"activation_bits":6,"weight_granularity":"group","group_size":32,)"
-            R"("narrow_range":true,"symmetric_activations":true,"first_last_bits":null,)"
-            R"("input_bits":7,"output_bits":null,"batch_norm":"frozen","averaging":0.125,)"
-            R"("reduce_range":true,"overrides":[["layer1.*",{"weight_bits":4}],)"
-            R"(["fc",{"activation_bits":null}]]})");
+  for (const char* member :
+       {R"({"weight_bits":3,)", R"("activation_bits":6,)", R"("weight_granularity":"group",)",
+        R"("group_size":32,)", R"("narrow_range":true,)", R"("symmetric_activations":true,)",
+        R"("first_last_bits":null,)", R"("input_bits":7,)", R"("output_bits":null,)",
+        R"("batch_norm":"frozen",)", R"("averaging":0.125,)", R"("reduce_range":true,)",
+        R"("overrides":[["layer1.*",{"weight_bits":4}],["fc",{"activation_bits":null}]]})"}) {
+    EXPECT_NE(text.find(member), std::string::npos) << member;
+  }
   EXPECT_EQ(ParseRecipe(text), Full());
   EXPECT_EQ(ParseRecipe("{}"), Recipe{});
   EXPECT_EQ(ParseRecipe(SerializeRecipe({})), Recipe{});

@@ -35,6 +35,13 @@ class Net(nn.Module):
         return torch.nn.functional.softmax(self.head(self.tail(h)), 1)
 
 
+def same(plan: Plan, text: str) -> bool:
+    """Whether the plan says what the text says; its recipe may have fields that the text does not know."""
+    old, new = json.loads(text), json.loads(plan.to_json())
+    old_recipe, new_recipe = old.pop("recipe"), new.pop("recipe")
+    return old == new and {**new_recipe, **old_recipe} == new_recipe
+
+
 @pytest.fixture
 def golden(repository):
     return repository / "tests/corpus/golden"
@@ -43,7 +50,7 @@ def golden(repository):
 def test_plan_of_version_1(golden) -> None:
     text = (golden / "plan_v1.json").read_text()
     plan = Plan.from_json(text)
-    assert json.loads(plan.to_json()) == json.loads(text)
+    assert same(plan, text)
     assert (plan.target, plan.mode, plan.dynamic_batch) == ("npu_int8", "graph", False)
     assert plan.shared_groups == [["1", "2"]]
     assert plan.recipe == edgeqat.Recipe()
@@ -69,7 +76,7 @@ def test_plan_of_version_1(golden) -> None:
 def test_checkpoint_of_version_1(golden) -> None:
     path = golden / "checkpoint_v1.safetensors"
     plan = Plan.from_json(read_header(path).plan)
-    assert json.loads(plan.to_json()) == json.loads(read_checkpoint(path).plan)
+    assert same(plan, read_checkpoint(path).plan)
     assert plan.recipe.overrides == (
         ("tail", {"weight_bits": 3, "activation_bits": 6}),
         ("head", {"weight_bits": None}),
