@@ -100,6 +100,8 @@ def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> S
         size = ((x.numel() + 7) // 8,)
         packed = torch.randint(0, 256, size, generator=generator).to(torch.uint8)
         return (grad, packed, *((x.detach(), 3) if seed % 2 else ())), {}
+    if op == "learned_step" or op.startswith("lsq_"):
+        return _learned_sample(op, grad, q, seed, mask)
     if op == "quantize":
         return (grad, *q.positional()), q.options()
     if op == "dequantize":
@@ -147,3 +149,36 @@ def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> S
         packed = reference.pack(array(codes), bits)
         return (tensor(packed), bits, list(x.shape), seed % 2 == 0), {}
     raise ValueError(f"no samples for op {op!r}; add them here")
+
+
+def _learned_sample(op: str, x: Tensor, q: QParams, seed: int, mask: Tensor | None) -> Sample:
+    """Scales of both signs that require grad where x does, every rule and activation."""
+    scale = q.scale * (1.0 if seed % 2 else -1.0)
+    scale.requires_grad_(x.requires_grad)
+    rule = seed % 3
+    if op == "learned_step":
+        return (scale.detach(), q.qmin, q.qmax, rule), {}
+    incoming = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed)).to(x.dtype)
+    if op.startswith("lsq_fake_quantize_multi"):
+        gradient = [incoming, incoming[:1]] if op.endswith("backward") else None
+        data = [x.detach(), x.detach()[:1]] if gradient else [x, x.detach()[:1]]
+        scales = [scale.detach() if gradient else scale, torch.tensor([0.3])]
+        axis = -(2**31) if q.axis is None else q.axis
+        places = ([axis, -(2**31)], [q.group_size or 0, 0])
+        lists = (data, scales, [q.qmin, -8], [q.qmax, 7], *places)
+        return ((gradient, *lists) if gradient else lists), {"rule": rule}
+    offset = -q.zero_point * q.scale * 1.1 if seed % 2 and rule != 2 else None
+    compact = op in ("lsq_fake_quantize_train", "lsq_fake_quantize_compact_backward")
+    options = {**q.options(), "offset": offset, "rule": rule, "delta": (0.0, 0.2)[seed % 2]}
+    options["activation"] = seed % (3 if compact else 4)
+    if op == "lsq_fake_quantize_compact_backward":
+        residual = torch.randint(-128, 128, x.shape, generator=torch.Generator().manual_seed(seed))
+        saved = residual.to(torch.int8)
+        return (incoming, saved, scale.detach(), q.qmin, q.qmax), options
+    options["mask"] = mask
+    if op == "lsq_fake_quantize_backward":
+        options["damping"] = (0.0, 0.5)[seed // 2 % 2]
+        return (incoming, x.detach(), scale.detach(), q.qmin, q.qmax), options
+    if op == "lsq_fake_quantize":
+        options["save"] = int(seed % 4 == 0)
+    return (x, scale, q.qmin, q.qmax), options

@@ -38,6 +38,7 @@ def results(case: Case) -> Iterator[tuple[str, Any]]:
     packed = functional.pack(codes, 8)
     yield "pack", packed
     yield "unpack", functional.unpack(packed, 8, x.shape, signed=q.qmin < 0)
+    yield from learned(case)
     granularity = {**q.options(), "mask": case.mask}
     yield "ternary_fake_quantize", functional.ternary_fake_quantize(x, **granularity)
     yield "dorefa_fake_quantize", functional.dorefa_fake_quantize(x, -7, 7, **granularity)
@@ -58,6 +59,25 @@ def results(case: Case) -> Iterator[tuple[str, Any]]:
     count = torch.zeros(2, dtype=torch.int64)
     functional.observe_minmax_(x, low, high, count, axis=None if channels == 1 else q.axis)
     yield "observe_minmax_", (low, high, count)
+
+
+def learned(case: Case) -> Iterator[tuple[str, Any]]:
+    """The quantizers with a learned step: sums of floats, whose order must not change."""
+    q, x = case.qparams, case.x
+    grad = torch.linspace(-1.0, 1.0, x.numel()).reshape(x.shape).to(x.dtype)
+    offset = -q.zero_point * q.scale * 1.1
+    call = {"scale": q.scale, "qmin": q.qmin, "qmax": q.qmax, **q.options(), "offset": offset}
+    y, residual = functional.lsq_fake_quantize_train(x, **call, mask=case.mask, activation="relu6")
+    yield "lsq_fake_quantize_train", (y, residual)
+    yield "lsq_fake_quantize", functional.lsq_fake_quantize(x, **call, activation="hardswish")
+    exact = functional.lsq_fake_quantize_backward(
+        grad, x, **call, mask=case.mask, activation="hardswish", delta=0.1, damping=0.2
+    )
+    yield "lsq_fake_quantize_backward", exact
+    compact = functional.lsq_fake_quantize_compact_backward(
+        grad, residual, **call, activation="relu6"
+    )
+    yield "lsq_fake_quantize_compact_backward", compact
 
 
 def cases(*, full: bool) -> Iterator[tuple[str, Case]]:

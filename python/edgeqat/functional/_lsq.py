@@ -49,7 +49,7 @@ def learned_step(scale: Tensor, qmin: int, qmax: int, rule: Rule = "lsq") -> Ten
         >>> learned_step(torch.tensor([6.0]), 0, 15, rule="pact")
         tensor([0.4000])
     """
-    result: Tensor = call(_OPS.learned_step, scale, qmin, qmax, _rule_code(rule))
+    result: Tensor = call(_OPS.learned_step, scale.detach(), qmin, qmax, _rule_code(rule))
     return result
 
 

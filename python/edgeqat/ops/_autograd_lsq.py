@@ -47,8 +47,11 @@ class LsqExact(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from x."""
         _refuse_second_derivative(grads[0])
+        saved = (
+            ctx.saved_tensors
+        )  # outside: activation checkpointing recomputes them, with autograd
         with _below_autograd():
-            return _exact_backward(ctx, grads[0])
+            return _exact_backward(ctx, saved, grads[0])
 
 
 class LsqCompact(torch.autograd.Function):
@@ -67,8 +70,9 @@ class LsqCompact(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from the residuals."""
         _refuse_second_derivative(grads[0])
+        saved = ctx.saved_tensors  # outside, as above
         with _below_autograd():
-            return (*_compact_backward(ctx, grads[0]), None, None)
+            return (*_compact_backward(ctx, saved, grads[0]), None, None)
 
 
 class LsqExactTraced(torch.autograd.Function):
@@ -90,7 +94,7 @@ class LsqExactTraced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from x."""
-        return _exact_backward(ctx, grads[0])
+        return _exact_backward(ctx, ctx.saved_tensors, grads[0])
 
 
 class LsqTrainTraced(torch.autograd.Function):
@@ -113,7 +117,7 @@ class LsqTrainTraced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from the residuals."""
-        return _compact_backward(ctx, grads[0])
+        return _compact_backward(ctx, ctx.saved_tensors, grads[0])
 
 
 class LsqMulti(torch.autograd.Function):
@@ -150,8 +154,10 @@ def _keep_exact(ctx: Any, arguments: tuple[Any, ...]) -> None:
     ctx.options = options
 
 
-def _exact_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    x, scale, offset, mask = ctx.saved_tensors
+def _exact_backward(
+    ctx: Any, saved: tuple[Tensor | None, ...], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    x, scale, offset, mask = saved
     grad_x, grad_scale, grad_offset = _OPS.lsq_fake_quantize_backward(
         grad, x, scale, *ctx.grid, offset, mask, *ctx.options
     )
@@ -164,8 +170,10 @@ def _keep_compact(ctx: Any, arguments: tuple[Any, ...], residual: Tensor) -> Non
     ctx.options = arguments[8:12]  # without the mask: the residual knows it
 
 
-def _compact_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    residual, scale, offset = ctx.saved_tensors
+def _compact_backward(
+    ctx: Any, saved: tuple[Tensor | None, ...], grad: Tensor
+) -> tuple[Tensor | None, ...]:
+    residual, scale, offset = saved
     grad_x, grad_scale, grad_offset = _OPS.lsq_fake_quantize_compact_backward(
         grad, residual, scale, *ctx.grid, offset, *ctx.options
     )

@@ -103,8 +103,8 @@ class LsqCuda : public ::testing::Test {
     args.grad_x = grad_x.data();
     args.grad_scale = scale.data();
     args.grad_offset = offset.data();
-    const auto launch = compact ? lsq_fake_quantize_compact_backward : lsq_fake_quantize_backward;
-    launch(args, workspace.data(), nullptr);
+    compact ? lsq_fake_quantize_compact_backward(args, workspace.data(), nullptr)
+            : lsq_fake_quantize_backward(args, workspace.data(), nullptr);
     args.grad_x = expected.data();
     args.grad_scale = wanted_scale.data();
     args.grad_offset = wanted_offset.data();

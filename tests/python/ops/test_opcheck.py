@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
+from torch.utils._pytree import tree_map_only
 
 from edgeqat.ops._autocast import POLICY
 from op_cases import samples
@@ -26,20 +25,10 @@ def test_opcheck(op: str, part: int) -> None:
 def test_samples_run_and_fake_kernels_agree(op: str) -> None:
     overload = getattr(torch.ops.edgeqat, op).default
     for arguments, options in samples(op, requires_grad=False):
-        meta = [a.to("meta") if isinstance(a, torch.Tensor) else a for a in arguments]
-        on_meta = {
-            k: v.to("meta") if isinstance(v, torch.Tensor) else v for k, v in options.items()
-        }
+        meta, on_meta = tree_map_only(torch.Tensor, lambda t: t.to("meta"), (arguments, options))
         real, fake = overload(*arguments, **options), overload(*meta, **on_meta)
         for r, f in zip(_tensors(real), _tensors(fake), strict=True):
             assert (r.shape, r.dtype, _strides(r)) == (f.shape, f.dtype, _strides(f))
-
-
-def _on_meta(argument: Any) -> Any:
-    if not isinstance(argument, torch.Tensor):
-        return argument
-    size, stride = argument.shape, argument.stride()
-    return torch.empty_strided(size, stride, dtype=argument.dtype, device="meta")
 
 
 def _strides(result: torch.Tensor) -> list[int]:
