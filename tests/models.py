@@ -278,6 +278,26 @@ class UpNet(nn.Module):
         return torch.sigmoid(self.out(torch.cat([x, y], 1)))
 
 
+class VolumeNet(nn.Module):
+    """Three spatial dimensions: convolution, depthwise and transposed, batch normalization, all poolings, dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(2, 6, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm3d(6)
+        self.depthwise = nn.Conv3d(6, 6, (1, 3, 3), padding=(0, 1, 1), groups=6)
+        self.up = nn.ConvTranspose3d(6, 4, 2, 2)
+        self.dropout = nn.Dropout3d(0.1)
+        self.fc = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.bn(self.conv(x)))
+        x = F.max_pool3d(F.relu(x + self.depthwise(x)), 2)
+        x = self.dropout(F.relu(self.up(x)))
+        x = F.avg_pool3d(x, (1, 2, 2))
+        return self.fc(F.adaptive_avg_pool3d(x, (2, 1, 1)).flatten(1))
+
+
 class ModeBranchNet(nn.Module):
     """Hostile: computes something else in train mode."""
 
@@ -352,4 +372,5 @@ ZOO: dict[str, Case] = {
     "gru": Case(lambda: Recurrent(nn.GRU), (6, 4)),
     "audio": Case(AudioNet, (2, 16)),
     "up": Case(UpNet, (3, 8, 8)),
+    "volume": Case(VolumeNet, (2, 4, 8, 8)),
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Translates the quantize and dequantize ops into two private ONNX nodes that no optimizer knows.
+"""Translates the quantize and dequantize ops into two private ONNX nodes that no optimizer knows, and what torch cannot.
 
 `torch.onnx.export` optimizes what it wrote: it folds a DequantizeLinear of a constant into float weights (four times the
 bytes, no integer kernel) and merges equal nodes. It leaves nodes of an unknown domain alone, so Q/DQ are written as
@@ -15,6 +15,8 @@ from typing import Any
 import onnx
 import torch
 from onnxscript import values
+
+from edgeqat.export.onnx_pool import adaptive_avg_pool3d, avg_pool
 
 DOMAIN = "edgeqat"
 QUANTIZE, DEQUANTIZE = "Quantize", "Dequantize"
@@ -87,8 +89,12 @@ def _dequantize(
 
 
 def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """The `custom_translation_table` of `torch.onnx.export` for the two ops."""
+    """The `custom_translation_table` of `torch.onnx.export`."""
     return {
         torch.ops.edgeqat.quantize.default: _quantize,
         torch.ops.edgeqat.dequantize.default: _dequantize,
+        torch.ops.aten.avg_pool1d.default: avg_pool(1),
+        torch.ops.aten.avg_pool2d.default: avg_pool(2),
+        torch.ops.aten.avg_pool3d.default: avg_pool(3),
+        torch.ops.aten._adaptive_avg_pool3d.default: adaptive_avg_pool3d,
     }

@@ -37,8 +37,16 @@ def rank_of(node: Any) -> int:
     return len(structure.shape_of(node))
 
 
-def _conv(node: fx.Node) -> Attributes:
+def _spatial(node: fx.Node) -> int:
+    """Spatial dimensions of a convolution or pooling: 3 for aten.conv3d on [N, C, D, H, W]."""
     count = rank_of(node) - 2
+    if f"{count}d" not in str(node.target):
+        raise NotLowerable  # one image without a batch axis
+    return count
+
+
+def _conv(node: fx.Node) -> Attributes:
+    count = _spatial(node)
     padding = argument(node, 4, "padding", 0)
     dilation = _list(argument(node, 5, "dilation", 1), count)
     if isinstance(padding, str):
@@ -58,7 +66,7 @@ def _conv(node: fx.Node) -> Attributes:
 
 
 def _conv_transpose(node: fx.Node) -> Attributes:
-    count = rank_of(node) - 2
+    count = _spatial(node)
     return {
         "stride": _list(argument(node, 3, "stride", 1), count),
         "padding": _list(argument(node, 4, "padding", 0), count) * 2,
@@ -69,7 +77,7 @@ def _conv_transpose(node: fx.Node) -> Attributes:
 
 
 def _max_pool(node: fx.Node) -> Attributes:
-    count = rank_of(node) - 2
+    count = _spatial(node)
     kernel = _list(node.args[1], count)
     return {
         "kernel": kernel,
@@ -81,7 +89,7 @@ def _max_pool(node: fx.Node) -> Attributes:
 
 
 def _avg_pool(node: fx.Node) -> Attributes:
-    count = rank_of(node) - 2
+    count = _spatial(node)
     kernel = _list(node.args[1], count)
     if argument(node, 6, "divisor_override") is not None:
         raise NotLowerable
@@ -177,7 +185,7 @@ ATTRIBUTES: dict[str, Callable[[fx.Node], Attributes]] = {
     "conv_transpose": _conv_transpose,
     "max_pool": _max_pool,
     "avg_pool": _avg_pool,
-    "adaptive_avg_pool": lambda n: {"output_size": _list(n.args[1], rank_of(n) - 2)},
+    "adaptive_avg_pool": lambda n: {"output_size": _list(n.args[1], _spatial(n))},
     "mean": _mean,
     "reshape": reshape_attributes,
     "transpose": _transpose,

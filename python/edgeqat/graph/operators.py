@@ -13,8 +13,19 @@ aten = torch.ops.aten
 
 # operators with a weight as argument 1 and an optional bias
 WEIGHTED: dict[str, tuple[Any, ...]] = {
-    "conv": (aten.conv1d.default, aten.conv2d.default, aten.conv1d.padding, aten.conv2d.padding),
-    "conv_transpose": (aten.conv_transpose1d.default, aten.conv_transpose2d.input),
+    "conv": (
+        aten.conv1d.default,
+        aten.conv2d.default,
+        aten.conv3d.default,
+        aten.conv1d.padding,
+        aten.conv2d.padding,
+        aten.conv3d.padding,
+    ),
+    "conv_transpose": (
+        aten.conv_transpose1d.default,
+        aten.conv_transpose2d.input,
+        aten.conv_transpose3d.input,
+    ),
     "linear": (aten.linear.default,),
     "embedding": (aten.embedding.default,),
 }
@@ -28,8 +39,12 @@ COMPUTE: dict[str, tuple[Any, ...]] = {
     "matmul": (aten.matmul.default, aten.bmm.default),
     "cat": (aten.cat.default,),
     "mean": (aten.mean.dim,),
-    "avg_pool": (aten.avg_pool1d.default, aten.avg_pool2d.default),
-    "adaptive_avg_pool": (aten.adaptive_avg_pool1d.default, aten.adaptive_avg_pool2d.default),
+    "avg_pool": (aten.avg_pool1d.default, aten.avg_pool2d.default, aten.avg_pool3d.default),
+    "adaptive_avg_pool": (
+        aten.adaptive_avg_pool1d.default,
+        aten.adaptive_avg_pool2d.default,
+        aten.adaptive_avg_pool3d.default,
+    ),
     "relu": (aten.relu.default,),
     "clamp": (aten.relu6.default, aten.hardtanh.default, aten.clamp.default),
     "leaky_relu": (aten.leaky_relu.default,),
@@ -59,7 +74,7 @@ PASS_THROUGH: dict[str, tuple[Any, ...]] = {
     "transpose": (aten.permute.default, aten.transpose.int, aten.t.default),
     "slice": (aten.slice.Tensor, aten.select.int),
     "expand": (aten.expand.default,),
-    "max_pool": (aten.max_pool1d.default, aten.max_pool2d.default),
+    "max_pool": (aten.max_pool1d.default, aten.max_pool2d.default, aten.max_pool3d.default),
     "pad": (aten.pad.default, aten.constant_pad_nd.default),
     "split": (
         aten.chunk.default,

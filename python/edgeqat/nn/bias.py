@@ -20,7 +20,7 @@ class BiasRounder(nn.Module):
 
     It has no state: one serves all layers of a model.
 
-    Args of forward: the layer's output, its channel axis (1 for convolutions, -1 for linear layers), eps of the BatchNorm,
+    Args of forward: the layer's output, its channel axis (-4 for Conv3d, -1 for linear layers), eps of the BatchNorm,
     the scales of input and weight, the bias and the BatchNorm's parameters and statistics (None where absent).
 
     Shape: y -> the same; input_scale [1]; weight_scale [1], [C] or, for a grouped transposed convolution whose groups share

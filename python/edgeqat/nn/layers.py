@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import ClassVar
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,70 +37,74 @@ class QuantizedLinear(_Quantized, nn.Linear):
         return F.linear(self._input(x), self._weight(), self.bias)
 
 
-class QuantizedConv1d(_Quantized, nn.Conv1d):
+class _QuantizedConv(_Quantized):
+    _conv_forward: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    bias: Tensor | None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(self._input(x), self._weight(), self.bias)
+
+
+class QuantizedConv1d(_QuantizedConv, nn.Conv1d):
     """`nn.Conv1d` over rounded input and weight. Shape: [N, C, L] -> [N, C', L']."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self._conv_forward(self._input(x), self._weight(), self.bias)
-        return y
 
-
-class QuantizedConv2d(_Quantized, nn.Conv2d):
+class QuantizedConv2d(_QuantizedConv, nn.Conv2d):
     """`nn.Conv2d` over rounded input and weight. Shape: [N, C, H, W] -> [N, C', H', W']."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = self._conv_forward(self._input(x), self._weight(), self.bias)
-        return y
+
+class QuantizedConv3d(_QuantizedConv, nn.Conv3d):
+    """`nn.Conv3d` over rounded input and weight. Shape: [N, C, D, H, W] -> [N, C', D', H', W']."""
 
 
-class QuantizedConvTranspose1d(_Quantized, nn.ConvTranspose1d):
+class _QuantizedConvTranspose(_Quantized):
+    _function: ClassVar[Callable[..., Tensor]]
+    _output_padding: Callable[..., list[int]]
+    bias: Tensor | None
+    stride: tuple[int, ...]
+    padding: str | tuple[int, ...]
+    kernel_size: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        padding = self._output_padding(
+            x,
+            output_size,
+            self.stride,
+            self.padding,
+            self.kernel_size,
+            len(self.kernel_size),
+            self.dilation,
+        )
+        return self._function(
+            self._input(x),
+            self._weight(),
+            self.bias,
+            self.stride,
+            self.padding,
+            padding,
+            self.groups,
+            self.dilation,
+        )
+
+
+class QuantizedConvTranspose1d(_QuantizedConvTranspose, nn.ConvTranspose1d):
     """`nn.ConvTranspose1d` over rounded input and weight. Shape: [N, C, L] -> [N, C', L']."""
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        padding = self._output_padding(
-            x,
-            output_size,
-            self.stride,  # type: ignore[arg-type]
-            self.padding,  # type: ignore[arg-type]
-            self.kernel_size,  # type: ignore[arg-type]
-            1,
-            self.dilation,  # type: ignore[arg-type]
-        )
-        return F.conv_transpose1d(
-            self._input(x),
-            self._weight(),
-            self.bias,
-            self.stride,
-            self.padding,  # type: ignore[arg-type]
-            padding,
-            self.groups,
-            self.dilation,
-        )
+    _function = staticmethod(F.conv_transpose1d)
 
 
-class QuantizedConvTranspose2d(_Quantized, nn.ConvTranspose2d):
+class QuantizedConvTranspose2d(_QuantizedConvTranspose, nn.ConvTranspose2d):
     """`nn.ConvTranspose2d` over rounded input and weight. Shape: [N, C, H, W] -> [N, C', H', W']."""
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        padding = self._output_padding(
-            x,
-            output_size,
-            self.stride,  # type: ignore[arg-type]
-            self.padding,  # type: ignore[arg-type]
-            self.kernel_size,  # type: ignore[arg-type]
-            2,
-            self.dilation,  # type: ignore[arg-type]
-        )
-        return F.conv_transpose2d(
-            self._input(x),
-            self._weight(),
-            self.bias,
-            self.stride,
-            self.padding,  # type: ignore[arg-type]
-            padding,
-            self.groups,
-            self.dilation,
-        )
+    _function = staticmethod(F.conv_transpose2d)
+
+
+class QuantizedConvTranspose3d(_QuantizedConvTranspose, nn.ConvTranspose3d):
+    """`nn.ConvTranspose3d` over rounded input and weight. Shape: [N, C, D, H, W] -> [N, C', D', H', W']."""
+
+    _function = staticmethod(F.conv_transpose3d)
 
 
 class QuantizedEmbedding(_Quantized, nn.Embedding):
@@ -119,7 +126,9 @@ QUANTIZED_LAYERS: dict[type[nn.Module], type[nn.Module]] = {
     nn.Linear: QuantizedLinear,
     nn.Conv1d: QuantizedConv1d,
     nn.Conv2d: QuantizedConv2d,
+    nn.Conv3d: QuantizedConv3d,
     nn.ConvTranspose1d: QuantizedConvTranspose1d,
     nn.ConvTranspose2d: QuantizedConvTranspose2d,
+    nn.ConvTranspose3d: QuantizedConvTranspose3d,
     nn.Embedding: QuantizedEmbedding,
 }

@@ -17,8 +17,10 @@ _OPERATORS: dict[type[nn.Module], tuple[str, int]] = {
     nn.Linear: ("linear", 0),
     nn.Conv1d: ("conv", 0),
     nn.Conv2d: ("conv", 0),
+    nn.Conv3d: ("conv", 0),
     nn.ConvTranspose1d: ("conv_transpose", 1),
     nn.ConvTranspose2d: ("conv_transpose", 1),
+    nn.ConvTranspose3d: ("conv_transpose", 1),
     nn.Embedding: ("embedding", 0),
 }
 

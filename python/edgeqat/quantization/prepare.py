@@ -172,7 +172,7 @@ class _Preparer:
             return
         last = node if norm is None or batch_norm is None else batch_norm
         users = list(last.users)
-        axis = -1 if operator == "linear" and norm is None else 1
+        axis = 1 - len(structure.shape_of(weight))  # channels, also of one image without a batch axis
         if BIAS_ROUNDER not in self.quantizers._modules:
             self.quantizers.add_module(BIAS_ROUNDER, BiasRounder())
         names = [norm.gamma, norm.beta, norm.mean, norm.variance] if norm else []

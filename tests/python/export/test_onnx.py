@@ -39,6 +39,7 @@ class Layer(nn.Module):
 
 OPS = {
     "conv": (lambda: nn.Conv2d(8, 6, 3, padding=1), (8, 7, 7), True),
+    "conv3d": (lambda: nn.Conv3d(4, 6, 3, padding=1), (4, 3, 5, 4), True),
     "linear": (lambda: nn.Linear(24, 6), (24,), False),
     "linear3d": (lambda: nn.Linear(24, 6), (5, 24), False),
 }
@@ -87,17 +88,20 @@ def integers(converted: nn.Module, op: str, x: np.ndarray) -> np.ndarray:
     low, high = last.args[3:5]
     codes = np.clip(np.rint(x / sx) + zx, *first.args[3:5]).astype(np.int64) - zx
     w, sw, bias = (buffers[f"layer.{name}"] for name in ("weight", "weight_scale", "bias"))
-    if op == "conv":
-        padded = np.pad(codes, ((0, 0), (0, 0), (1, 1), (1, 1)))
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (2, 3))
-        sums = np.einsum("nchwij,ocij->nohw", windows, w.astype(np.int64))
-        along = (1, -1, 1, 1)
+    if op.startswith("conv"):
+        spatial = w.ndim - 2
+        padded = np.pad(codes, ((0, 0), (0, 0), *[(1, 1)] * spatial))
+        axes = tuple(range(2, w.ndim))
+        windows = np.lib.stride_tricks.sliding_window_view(padded, w.shape[2:], axes)
+        taps = [1, *range(w.ndim, w.ndim + spatial)]
+        sums = np.moveaxis(np.tensordot(windows, w.astype(np.int64), (taps, [1, *axes])), -1, 1)
+        along = (1, -1, *[1] * spatial)
     else:
         sums = codes @ w.astype(np.int64).T
         along = (-1,)
     sums = sums + np.rint(bias / (sx * sw).astype(np.float64)).astype(np.int64).reshape(along)
     multiplier = (sx * sw / sy).astype(np.float32).reshape(along)
-    lowest = zy if op == "conv" else low  # ReLU
+    lowest = zy if op.startswith("conv") else low  # ReLU
     return np.clip(np.rint(sums.astype(np.float32) * multiplier) + zy, lowest, high)
 
 
@@ -109,7 +113,7 @@ def test_layer_equals_integer_arithmetic(op: str, weight_bits: int, activation_b
     converted = one_layer(op, weight_bits, activation_bits)
     model = to_onnx(converted)
     x = np.random.default_rng(2).normal(size=(9, *OPS[op][1])).astype(np.float32) * 1.2
-    name = "relu" if op == "conv" else "layer"
+    name = "relu" if op.startswith("conv") else "layer"
     scale, zero_point = (
         converted.get_buffer(f"{name}_{part}").numpy()[0] for part in ("scale", "zero_point")
     )
@@ -126,6 +130,8 @@ def test_layer_equals_integer_arithmetic(op: str, weight_bits: int, activation_b
         ("conv", "w4a4"),
         ("depthwise", "int8"),
         ("depthwise", "w4a4"),
+        ("volume", "int8"),
+        ("volume", "w4a4"),
         pytest.param("resnet20", "int8", marks=pytest.mark.full),
         pytest.param("resnet20", "w4a4", marks=pytest.mark.full),
     ],

@@ -225,6 +225,29 @@ def test_integer_reference_agrees_with_the_simulation(name: str, recipe: str) ->
     assert (off > 0).mean() <= 0.03, "each difference starts at a value half way between two codes"
 
 
+class OneImage(nn.Module):
+    """A convolution and a pooling on one image without a batch axis, summed over every image of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(2, 3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.max_pool3d(self.conv(x.sum(0)), 2)
+
+
+def test_an_image_without_batch_axis_keeps_its_aten_operators() -> None:
+    torch.manual_seed(0)
+    model, x = OneImage(), torch.randn(3, 2, 5, 5, 5)
+    plan = edgeqat.plan(model, x, recipe="w4a4")
+    student = edgeqat.calibrate(edgeqat.prepare(model, plan), [x]).eval()
+    converted = edgeqat.convert(student)
+    document = json.loads(lower(converted)[0])
+    assert [node["op"] for node in document["nodes"]][-2:] == ["aten.conv3d", "aten.max_pool3d"]
+    with torch.no_grad():
+        torch.testing.assert_close(student(x), converted(x), rtol=0, atol=1e-6)
+
+
 def test_lowered_graph_is_deterministic_and_complete() -> None:
     case = models.ZOO["conv"]
     model, x = case.model(), case.inputs()

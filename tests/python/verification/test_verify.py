@@ -92,7 +92,14 @@ def test_the_exported_file_is_exact(student: torch.nn.Module, file: Path) -> Non
 
 @pytest.mark.parametrize(
     ("name", "coverage"),
-    [("depthwise", 1.0), ("up", 1.0), ("audio", 1.0), ("dict_output", 1.0), ("tiny_lm", 0.9)],
+    [
+        ("depthwise", 1.0),
+        ("up", 1.0),
+        ("audio", 1.0),
+        ("volume", 1.0),
+        ("dict_output", 1.0),
+        ("tiny_lm", 0.9),
+    ],
 )
 def test_other_networks(name: str, coverage: float, tmp_path: Path) -> None:
     case = ZOO[name]
