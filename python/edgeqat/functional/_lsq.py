@@ -123,17 +123,15 @@ def lsq_fake_quantize(
         >>> x.grad, scale.grad
         (tensor([1., 1., 0.]), tensor([6.2000]))
     """
-    options = (activation_code(activation), _rule_code(rule))
     code = _save_code(save)
+    options = (activation_code(activation), _rule_code(rule), grad_scale, delta, damping)
     if code == _autograd_lsq.COMPACT and (damping != 0.0 or options[0] == HARDSWISH):
         raise ValueError(
             'edgeqat::lsq_fake_quantize: save must be "exact" for hardswish and for damping, whose '
             'gradients need x, found "compact".'
         )
-    grid = (x, scale, qmin, qmax, axis, group_size, offset, mask)
-    y: Tensor = call(
-        _autograd_lsq.lsq_fake_quantize, *grid, *options, grad_scale, delta, damping, code
-    )
+    grid = (qmin, qmax, axis, group_size)
+    y: Tensor = call(_autograd_lsq.lsq_fake_quantize, x, scale, offset, mask, grid, options, code)
     return y
 
 
