@@ -9,6 +9,7 @@
 namespace edgeqat::cpu {
 
 // Sees every block of fake_quantize before it is quantized.
+template <int kLanes>
 struct BlockObserver {
   SegmentCursor cursor;
   std::int64_t width;
@@ -18,18 +19,20 @@ struct BlockObserver {
 
   EDGEQAT_ALWAYS_INLINE void operator()(const float* x, std::int64_t count,
                                         const ActivationClamp& clamp) {
-    non_finite += clamp.active
-                      ? ObserveBlock<true>(x, count, clamp.top, width, cursor, min_keys, max_keys)
-                      : ObserveBlock<false>(x, count, clamp.top, width, cursor, min_keys, max_keys);
+    non_finite +=
+        clamp.active
+            ? ObserveBlock<kLanes, true>(x, count, clamp.top, width, cursor, min_keys, max_keys)
+            : ObserveBlock<kLanes, false>(x, count, clamp.top, width, cursor, min_keys, max_keys);
   }
 };
 
+template <int kLanes>
 EDGEQAT_ALWAYS_INLINE std::int64_t ObserveFakeQuantizeBody(const FakeQuantizeArgs& args,
                                                            std::int64_t begin, std::int64_t end,
                                                            std::int32_t* min_keys,
                                                            std::int32_t* max_keys) {
-  BlockObserver observer = {SegmentCursor(args.layout, begin), args.layout.width, min_keys,
-                            max_keys};
+  BlockObserver<kLanes> observer = {SegmentCursor(args.layout, begin), args.layout.width, min_keys,
+                                    max_keys};
   switch (args.dtype) {
     case FloatType::kFloat32:
       FakeQuantizeRange<float, true>(args, begin, end, observer);

@@ -12,16 +12,16 @@ namespace cpu {
 
 I64 observe_fake_quantize_baseline(const FakeQuantizeArgs& args, I64 begin, I64 end,
                                    std::int32_t* min_keys, std::int32_t* max_keys) {
-  return ObserveFakeQuantizeBody(args, begin, end, min_keys, max_keys);
+  return ObserveFakeQuantizeBody<4>(args, begin, end, min_keys, max_keys);
 }
 #if EDGEQAT_X86
 EDGEQAT_TARGET_V3 I64 observe_fake_quantize_v3(const FakeQuantizeArgs& args, I64 begin, I64 end,
                                                std::int32_t* min_keys, std::int32_t* max_keys) {
-  return ObserveFakeQuantizeBody(args, begin, end, min_keys, max_keys);
+  return ObserveFakeQuantizeBody<8>(args, begin, end, min_keys, max_keys);
 }
 EDGEQAT_TARGET_V4 I64 observe_fake_quantize_v4(const FakeQuantizeArgs& args, I64 begin, I64 end,
                                                std::int32_t* min_keys, std::int32_t* max_keys) {
-  return ObserveFakeQuantizeBody(args, begin, end, min_keys, max_keys);
+  return ObserveFakeQuantizeBody<16>(args, begin, end, min_keys, max_keys);
 }
 #endif
 

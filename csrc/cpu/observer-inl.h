@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <cstring>
+#include <limits>
 
 #include "cpu/block-inl.h"
 #include "cpu/round-inl.h"
@@ -31,25 +33,62 @@ EDGEQAT_ALWAYS_INLINE std::int32_t ObservedBits(float x, float top) {
 
 EDGEQAT_ALWAYS_INLINE bool IsFinite(std::int32_t bits) { return (bits & 0x7F800000) != 0x7F800000; }
 
-// Minimum and maximum over one scale. Non-finite values take the keys that change nothing. Returns
-// how many there are.
-template <bool kClamp>
-EDGEQAT_ALWAYS_INLINE std::int32_t ObserveUniform(const float* x, std::int64_t count, float top,
+// The compiler's portable vector. gcc takes a dependent length only with a dependent element type.
+template <typename Element, int kLanes>
+struct Vector {
+  using Type [[gnu::vector_size(kLanes * sizeof(Element))]] = Element;
+};
+
+// Minimum and maximum over one scale; returns the number of non-finite values. Written with the
+// compiler's portable vectors, because it does not vectorise the plain loop: 20 ms instead of 5 for
+// 2^25 floats. kLanes is that of the instruction set's registers; a comparison of wider vectors
+// falls apart into scalars (67 ms). Without NaN, float minima need no keys; -0 or +0 may win, and
+// FromKey makes both +0.
+template <int kLanes, bool kClamp>
+EDGEQAT_ALWAYS_INLINE std::int64_t ObserveUniform(const float* x, std::int64_t count, float top,
                                                   std::int32_t& min_key, std::int32_t& max_key) {
-  std::int32_t smallest = min_key;
-  std::int32_t largest = max_key;
-  std::int32_t non_finite = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const std::int32_t bits = ObservedBits<kClamp>(x[i], top);
-    const bool finite = IsFinite(bits);
-    const std::int32_t key = OrderKey(bits);
-    smallest = std::min(smallest, finite ? key : kInfKey);
-    largest = std::max(largest, finite ? key : kNegInfKey);
-    non_finite += finite ? 0 : 1;
+  using Floats = typename Vector<float, kLanes>::Type;
+  using Ints = typename Vector<std::int32_t, kLanes>::Type;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const Floats zero = {};
+  const Floats highest = zero + top;
+  const Floats infinity = zero + kInfinity;
+  Floats smallest = infinity;
+  Floats largest = -infinity;
+  Ints finite_count = {};
+  const auto take = [&](Floats value) __attribute__((always_inline)) {
+    if constexpr (kClamp) {
+      value = value < zero ? zero : value;
+      value = value > highest ? highest : value;
+    }
+    const Ints finite = (reinterpret_cast<Ints>(value) & 0x7FFFFFFF) < 0x7F800000;  // 0 or -1
+    const Floats low = finite ? value : infinity;
+    const Floats high = finite ? value : -infinity;
+    smallest = low < smallest ? low : smallest;
+    largest = high > largest ? high : largest;
+    finite_count -= finite;
+  };
+  std::int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    Floats value;
+    std::memcpy(&value, x + i, sizeof(value));
+    take(value);
   }
-  min_key = smallest;
-  max_key = largest;
-  return non_finite;
+  const std::int64_t rest = count - i;
+  if (rest > 0) {  // filled up with a value that is not finite, and so is not taken
+    Floats value = infinity;
+    if constexpr (kClamp)
+      value = reinterpret_cast<Floats>(reinterpret_cast<Ints>(zero) - 1);  // NaN
+    std::memcpy(&value, x + i, static_cast<std::size_t>(rest) * sizeof(float));
+    take(value);
+  }
+  std::int64_t finite = 0;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    min_key = std::min(min_key, OrderKey(std::bit_cast<std::int32_t>(float{smallest[lane]})));
+    max_key = std::max(max_key, OrderKey(std::bit_cast<std::int32_t>(float{largest[lane]})));
+    finite += finite_count[lane];
+  }
+  return count - finite;
 }
 
 template <bool kClamp>
@@ -67,13 +106,14 @@ EDGEQAT_ALWAYS_INLINE std::int32_t LoadKeys(const float* x, std::int64_t count, 
 }
 
 // One block of at most kBlock elements, whose first stands where the cursor does.
-template <bool kClamp>
+template <int kLanes, bool kClamp>
 EDGEQAT_ALWAYS_INLINE std::int64_t ObserveBlock(const float* x, std::int64_t count, float top,
                                                 std::int64_t width, SegmentCursor& cursor,
                                                 std::int32_t* min_keys, std::int32_t* max_keys) {
   Segment segment = cursor.Next(count);
   if (width == 1 && segment.length == count) {
-    return ObserveUniform<kClamp>(x, count, top, min_keys[segment.scale], max_keys[segment.scale]);
+    return ObserveUniform<kLanes, kClamp>(x, count, top, min_keys[segment.scale],
+                                          max_keys[segment.scale]);
   }
   alignas(64) std::int32_t lows[kBlock];
   alignas(64) std::int32_t highs[kBlock];
@@ -104,7 +144,7 @@ EDGEQAT_ALWAYS_INLINE std::int64_t ObserveBlock(const float* x, std::int64_t cou
   return non_finite;
 }
 
-template <typename T>
+template <int kLanes, typename T>
 EDGEQAT_ALWAYS_INLINE std::int64_t ObserveMinmaxRange(const ObserveMinmaxArgs& args,
                                                       std::int64_t begin, std::int64_t end,
                                                       std::int32_t* min_keys,
@@ -115,23 +155,24 @@ EDGEQAT_ALWAYS_INLINE std::int64_t ObserveMinmaxRange(const ObserveMinmaxArgs& a
   SegmentCursor cursor(args.layout, begin);
   for (std::int64_t i = begin; i < end; i += kBlock) {
     const std::int64_t count = std::min(kBlock, end - i);
-    non_finite += ObserveBlock<false>(LoadBlock(x + i, count, buffer), count, 0.0F,
-                                      args.layout.width, cursor, min_keys, max_keys);
+    non_finite += ObserveBlock<kLanes, false>(LoadBlock(x + i, count, buffer), count, 0.0F,
+                                              args.layout.width, cursor, min_keys, max_keys);
   }
   return non_finite;
 }
 
+template <int kLanes>
 EDGEQAT_ALWAYS_INLINE std::int64_t ObserveMinmaxBody(const ObserveMinmaxArgs& args,
                                                      std::int64_t begin, std::int64_t end,
                                                      std::int32_t* min_keys,
                                                      std::int32_t* max_keys) {
   switch (args.dtype) {
     case FloatType::kFloat32:
-      return ObserveMinmaxRange<float>(args, begin, end, min_keys, max_keys);
+      return ObserveMinmaxRange<kLanes, float>(args, begin, end, min_keys, max_keys);
     case FloatType::kFloat16:
-      return ObserveMinmaxRange<Float16>(args, begin, end, min_keys, max_keys);
+      return ObserveMinmaxRange<kLanes, Float16>(args, begin, end, min_keys, max_keys);
     case FloatType::kBFloat16:
-      return ObserveMinmaxRange<BFloat16>(args, begin, end, min_keys, max_keys);
+      return ObserveMinmaxRange<kLanes, BFloat16>(args, begin, end, min_keys, max_keys);
   }
   return 0;
 }
