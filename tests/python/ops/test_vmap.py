@@ -3,12 +3,25 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 from edgeqat import functional
 from edgeqat.testing import assert_bit_equal
+from op_cases import samples
 
+# operator -> "batched", "per sample" or "refused"
+PROMISED = dict(
+    re.findall(
+        r"^\| (\w+) \|.*\| (batched|per sample|refused) \|$",
+        (Path(__file__).parents[3] / "docs" / "ops.md").read_text(),
+        re.M,
+    )
+)
 X = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
 ZERO = torch.zeros(1, dtype=torch.int32)
 
@@ -93,3 +106,45 @@ def test_observers_are_refused_by_name() -> None:
     state = torch.tensor([torch.inf]), torch.tensor([-torch.inf]), torch.zeros(2, dtype=torch.int64)
     with pytest.raises(NotImplementedError, match=r"observe_minmax_.*outside vmap"):
         torch.vmap(lambda x: functional.observe_minmax_(x, *state))(X)
+
+
+def variations(x: torch.Tensor) -> torch.Tensor:
+    """Three tensors like x, in one."""
+    flat = x.detach().flatten()
+    return torch.stack([x.detach(), flat.flip(0).reshape(x.shape), flat.roll(1).reshape(x.shape)])
+
+
+def batched_call(op: str, sample: int) -> tuple[Any, torch.Tensor]:
+    """A call of `op` as a function of its data alone, and data for it with a batch in front."""
+    arguments, keywords = samples(op, requires_grad=False)[sample]
+    function = getattr(torch.ops.edgeqat, op).default
+    first, *rest = arguments
+    if op == "choose_qparams":  # the minima stay below the maxima
+        return lambda x: function(x, *rest), torch.stack([first, first - 1.0, first * 2 - 3.0])
+    if isinstance(first, torch.Tensor):
+        return lambda x: function(x, *rest, **keywords), variations(first)
+    return lambda x: function([x, *first[1:]], *rest, **keywords), variations(first[0])
+
+
+def test_every_operator_has_a_row() -> None:
+    schema = (Path(__file__).parents[3] / "csrc" / "torch" / "schema.cpp").read_text()
+    assert set(PROMISED) == set(re.findall(r'm\.def\(\s*"(\w+)\(', schema))
+
+
+@pytest.mark.parametrize("op", [op for op, rule in PROMISED.items() if rule != "refused"])
+@pytest.mark.parametrize("sample", range(0, 12, 2))
+def test_every_operator_equals_a_loop(op: str, sample: int) -> None:
+    function, data = batched_call(op, sample)
+    several = not isinstance(function(data[0]), torch.Tensor)
+    expected = stacked(function, data)
+    for in_dim in (0, -1):
+        actual = torch.vmap(function, in_dims=in_dim)(data.movedim(0, in_dim))
+        for ours, theirs in zip(actual, expected, strict=True) if several else [(actual, expected)]:
+            assert_bit_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("op", [op for op, rule in PROMISED.items() if rule == "refused"])
+def test_refused_operators_say_what_to_do(op: str) -> None:
+    function, data = batched_call(op, 1)
+    with pytest.raises(NotImplementedError, match=rf"edgeqat\.{op} .*torch\.vmap; \w+"):
+        torch.vmap(function)(data)
