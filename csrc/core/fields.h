@@ -38,6 +38,11 @@ struct HalfOpen {  // (above, most]
   int most;
 };
 
+struct Closed {  // [least, most]
+  int least;
+  int most;
+};
+
 template <typename T, typename M, typename R = AnyValue>
 struct Field {
   using Member = M;
@@ -100,6 +105,8 @@ std::string Expected(const R& rule) {
                                     : "an integer in " + least + ".." + std::to_string(rule.most);
   } else if constexpr (std::is_same_v<R, HalfOpen>) {
     return "in (" + std::to_string(rule.above) + ", " + std::to_string(rule.most) + "]";
+  } else if constexpr (std::is_same_v<R, Closed>) {
+    return "in [" + std::to_string(rule.least) + ", " + std::to_string(rule.most) + "]";
   } else if constexpr (std::is_enum_v<M>) {
     std::string names;
     constexpr std::size_t kCount = EnumNames<M>::kNames.size();
@@ -160,6 +167,9 @@ bool Assign(M& member, const Value& value, const R& rule) {
     const M given = integer != nullptr ? static_cast<M>(*integer) : *number;
     if constexpr (std::is_same_v<R, HalfOpen>) {
       if (!(given > rule.above && given <= rule.most)) return false;
+    }
+    if constexpr (std::is_same_v<R, Closed>) {
+      if (!(given >= rule.least && given <= rule.most)) return false;
     }
     member = given;
     return std::isfinite(given);

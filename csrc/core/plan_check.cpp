@@ -43,6 +43,7 @@ QuantSpec TensorPlan::Spec() const {
 void CheckPlan(const Plan& plan, const Target& target) {
   for (const LayerPlan& layer : plan.layers) {
     if (layer.weight) CheckOnTarget(*layer.weight, target.weight_bits, target);
+    if (layer.input) CheckOnTarget(*layer.input, target.activation_bits, target);
     CheckOnTarget(layer.output, target.activation_bits, target);
   }
 }

@@ -44,14 +44,19 @@ LayerPlan ReadLayer(const Value& value, const Origin& origin) {
   constexpr auto kFields = std::tuple{Field{"name", &LayerPlan::name, Name{}},
                                       Field{"operator", &LayerPlan::op, Name{}}};
   for (const auto& [key, item] : map) {
-    if (key == "output" || key == "weight" || SetNamed(layer, kFields, key, item, origin)) continue;
-    FailUnknown(key, {"name", "operator", "output", "weight"}, origin);
+    if (key == "output" || key == "weight" || key == "input") continue;
+    if (SetNamed(layer, kFields, key, item, origin)) continue;
+    FailUnknown(key, {"name", "operator", "output", "weight", "input"}, origin);
   }
   for (const char* key : {"name", "operator"}) Require(map, key, origin);
   layer.output = ReadTensor(Require(map, "output", origin), origin.Inside("output."));
-  const Value* weight = Find(map, "weight");
-  if (weight != nullptr && !weight->IsNone())
-    layer.weight = ReadTensor(*weight, origin.Inside("weight."));
+  const auto read = [&](const char* key, std::optional<TensorPlan>& tensor) {
+    const Value* given = Find(map, key);
+    if (given == nullptr || given->IsNone()) return;
+    tensor = ReadTensor(*given, origin.Inside(std::string(key) + "."));
+  };
+  read("weight", layer.weight);
+  read("input", layer.input);
   return layer;
 }
 

@@ -34,6 +34,7 @@ Value PlanValue(const Plan& plan) {
     Map map = {{"name", {layer.name}}, {"operator", {layer.op}}};
     map.emplace_back("output", TensorValue(layer.output));
     if (layer.weight) map.emplace_back("weight", TensorValue(*layer.weight));
+    if (layer.input) map.emplace_back("input", TensorValue(*layer.input));
     layers.push_back({std::move(map)});
   }
   Map map = {{"version", {kPlanVersion}}, {"recipe", {RecipeMap(plan.recipe)}}};

@@ -35,7 +35,8 @@ std::vector<RecipeOverride> ReadOverrides(const Value& value, const Origin& orig
   std::vector<RecipeOverride> overrides;
   const auto refuse = [&] {
     origin.Fail(
-        "overrides must map layer patterns to {weight_bits: ..., activation_bits: ...}, found " +
+        "overrides must map layer patterns to {weight_bits: ..., activation_bits: ..., "
+        "input_bits: ...}, found " +
         Show(value));
   };
   const auto add = [&](const std::string* pattern, const Value& changes) {
@@ -68,6 +69,13 @@ void CheckTogether(const Recipe& recipe, const Origin& origin) {
         "weights with one scale a tensor cannot follow live BatchNorm, whose factor differs from "
         "channel to channel; use batch_norm='folded' or 'frozen', or "
         "weight_granularity='channel'");
+  }
+}
+
+void CheckRules(const Recipe& recipe, const Origin& origin) {
+  if (recipe.weight_quantizer == WeightRule::kTernary && recipe.weight_bits != 2) {
+    origin.Fail("weight_quantizer='ternary' has three values, which take weight_bits=2, found " +
+                std::to_string(recipe.weight_bits));
   }
 }
 
@@ -105,6 +113,7 @@ Recipe ReadRecipe(const Value& value, const Origin& origin) {
     }
   }
   CheckTogether(recipe, origin);
+  CheckRules(recipe, origin);
   return recipe;
 }
 

@@ -22,6 +22,11 @@ inline constexpr auto kRecipeFields = std::tuple{
     Field{"first_last_bits", &Recipe::first_last_bits, kBits},
     Field{"input_bits", &Recipe::input_bits, kBits},
     Field{"output_bits", &Recipe::output_bits, kBits},
+    Field{"elementwise_bits", &Recipe::elementwise_bits, kBits},
+    Field{"weight_quantizer", &Recipe::weight_quantizer},
+    Field{"activation_quantizer", &Recipe::activation_quantizer},
+    Field{"first_step", &Recipe::first_step},
+    Field{"ewgs", &Recipe::ewgs, Closed{0, 1}},
     Field{"batch_norm", &Recipe::batch_norm},
     Field{"averaging", &Recipe::averaging, HalfOpen{0, 1}},
     Field{"reduce_range", &Recipe::reduce_range},
@@ -31,6 +36,7 @@ inline constexpr auto kRecipeFields = std::tuple{
 inline constexpr auto kOverrideFields = std::tuple{
     Field{"weight_bits", &RecipeOverride::weight_bits, kBits},
     Field{"activation_bits", &RecipeOverride::activation_bits, kBits},
+    Field{"input_bits", &RecipeOverride::input_bits, kBits},
 };
 
 // Reads and checks; `origin` is "Recipe: " or the place in a plan.

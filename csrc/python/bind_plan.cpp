@@ -158,16 +158,18 @@ void BindTensor(py::module_& m) {
 
 void BindLayer(py::module_& m) {
   const auto make = [](std::string name, std::string op, TensorPlan output,
-                       std::optional<TensorPlan> weight) {
-    return LayerPlan{std::move(name), std::move(op), std::move(output), std::move(weight)};
+                       std::optional<TensorPlan> weight, std::optional<TensorPlan> input) {
+    return LayerPlan{std::move(name), std::move(op), std::move(output), std::move(weight),
+                     std::move(input)};
   };
   py::class_<LayerPlan>(m, "LayerPlan", "The tensors of one operator; copies.")
       .def(py::init(make), py::arg("name"), py::arg("operator"), py::arg("output"),
-           py::arg("weight") = py::none())
+           py::arg("weight") = py::none(), py::arg("input") = py::none())
       .def_readonly("name", &LayerPlan::name)
       .def_readonly("operator", &LayerPlan::op)
       .def_property_readonly("output", [](const LayerPlan& layer) { return layer.output; })
       .def_property_readonly("weight", [](const LayerPlan& layer) { return layer.weight; })
+      .def_property_readonly("input", [](const LayerPlan& layer) { return layer.input; })
       .def(py::self == py::self)
       .def("__repr__",
            [](const LayerPlan& layer) {
@@ -175,11 +177,12 @@ void BindLayer(py::module_& m) {
            })
       .def(py::pickle(
           [](const LayerPlan& layer) {
-            return py::make_tuple(layer.name, layer.op, layer.output, layer.weight);
+            return py::make_tuple(layer.name, layer.op, layer.output, layer.weight, layer.input);
           },
           [make](const py::tuple& s) {
             return make(s[0].cast<std::string>(), s[1].cast<std::string>(), s[2].cast<TensorPlan>(),
-                        s[3].cast<std::optional<TensorPlan>>());
+                        s[3].cast<std::optional<TensorPlan>>(),
+                        s[4].cast<std::optional<TensorPlan>>());
           }));
 }
 

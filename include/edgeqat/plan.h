@@ -79,6 +79,8 @@ struct LayerPlan {
   std::string op;
   TensorPlan output{};
   std::optional<TensorPlan> weight{};  // a weight that two layers share stands in both, alike
+  // Where the layer reads fewer bits than the tensor has for its other readers, such as a sum.
+  std::optional<TensorPlan> input{};
 
   friend bool operator==(const LayerPlan&, const LayerPlan&) = default;
 };

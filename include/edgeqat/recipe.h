@@ -29,12 +29,44 @@ struct EnumNames<BatchNormMode> {
   static constexpr std::array<std::string_view, 3> kNames = {"live", "folded", "frozen"};
 };
 
+// Where the step of a weight comes from. kMinmax follows its largest magnitude; kLsq and
+// kPowerOfTwo are learned (Esser et al. 2020, Jain et al. 2020); kDorefa rounds the weight behind
+// tanh with the step 1 / qmax (Zhou et al. 2016); kTernary has three values (Li et al. 2016), for 2
+// bits.
+enum class WeightRule : std::uint8_t { kMinmax, kLsq, kPowerOfTwo, kDorefa, kTernary };
+
+template <>
+struct EnumNames<WeightRule> {
+  static constexpr std::array<std::string_view, 5> kNames = {"minmax", "lsq", "power_of_two",
+                                                             "dorefa", "ternary"};
+};
+
+// Where the step of an activation comes from. kMinmax follows its range by a moving average; kLsq
+// and kPowerOfTwo learn the step, kLsqPlus an offset too (Bhalgat et al. 2020), kPact the value at
+// which it is clipped (Choi et al. 2018).
+enum class ActivationRule : std::uint8_t { kMinmax, kLsq, kLsqPlus, kPowerOfTwo, kPact };
+
+template <>
+struct EnumNames<ActivationRule> {
+  static constexpr std::array<std::string_view, 5> kNames = {"minmax", "lsq", "lsq+",
+                                                             "power_of_two", "pact"};
+};
+
+// How learned steps of weights start: with the least squared error, or 2 * mean|w| / sqrt(qmax).
+enum class FirstStep : std::uint8_t { kMse, kLsq };
+
+template <>
+struct EnumNames<FirstStep> {
+  static constexpr std::array<std::string_view, 2> kNames = {"mse", "lsq"};
+};
+
 // Other widths for the layers whose name matches a glob pattern. Outer optional: whether the recipe
 // says anything; inner: nullopt leaves the tensors float.
 struct RecipeOverride {
   std::string pattern;
   std::optional<std::optional<int>> weight_bits{};
   std::optional<std::optional<int>> activation_bits{};
+  std::optional<std::optional<int>> input_bits{};  // of a layer that rounds its own input
 
   friend bool operator==(const RecipeOverride&, const RecipeOverride&) = default;
 };
@@ -49,6 +81,12 @@ struct Recipe {
   std::optional<int> first_last_bits = 8;  // least width of the first and last weighted layer
   int input_bits = 8;
   std::optional<int> output_bits = 8;  // nullopt leaves the model's outputs float
+  // Least width of what operators without weights read: residual sums, means, activations.
+  std::optional<int> elementwise_bits = 8;
+  WeightRule weight_quantizer = WeightRule::kMinmax;
+  ActivationRule activation_quantizer = ActivationRule::kMinmax;
+  FirstStep first_step = FirstStep::kMse;
+  double ewgs = 0.0;  // strength of element-wise gradient scaling of learned steps, [0, 1]
   BatchNormMode batch_norm = BatchNormMode::kLive;
   double averaging = 0.01;    // weight of a new batch in activation ranges, (0, 1]
   bool reduce_range = false;  // 7-bit weights where 8 are asked

@@ -18,8 +18,11 @@ from edgeqat._loader import get_include  # noqa: E402
 from edgeqat.checkpoint.model import load, save  # noqa: E402
 from edgeqat.export import export  # noqa: E402
 from edgeqat.graph import CaptureError, QuantizedModel  # noqa: E402
+from edgeqat.quantization.batch_norm import reestimate_batch_norm  # noqa: E402
 from edgeqat.quantization.calibrate import calibrate, enable_quantizers, freeze_observers  # noqa: E402
 from edgeqat.quantization.convert import convert  # noqa: E402
+from edgeqat.quantization.oscillation import Oscillation  # noqa: E402
+from edgeqat.quantization.parameters import parameter_groups  # noqa: E402
 from edgeqat.quantization.plan import CoverageError, Plan  # noqa: E402
 from edgeqat.quantization.planner import plan  # noqa: E402
 from edgeqat.quantization.prepare import prepare  # noqa: E402
@@ -36,6 +39,7 @@ __all__ = [
     "CaptureError",
     "CoverageError",
     "FormatError",
+    "Oscillation",
     "Plan",
     "QuantSpec",
     "QuantizedModel",
@@ -53,8 +57,10 @@ __all__ = [
     "load",
     "nn",
     "ops",
+    "parameter_groups",
     "plan",
     "prepare",
+    "reestimate_batch_norm",
     "save",
     "verify",
 ]

@@ -25,6 +25,8 @@ RETURNED = (
     "edgeqat.graph.converted.ConvertedModel",
     "edgeqat.quantization.plan.LayerPlan",
     "edgeqat.quantization.plan.Selection",
+    "edgeqat.quantization.oscillation.LayerOscillation",
+    "edgeqat.quantization.oscillation.OscillationReport",
     "edgeqat.quantization.plan.TensorPlan",
 )
 

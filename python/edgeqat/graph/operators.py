@@ -128,6 +128,28 @@ def clamp_limits(node: fx.Node) -> tuple[float | None, float | None]:
     return (None if low is None else float(low)), (None if high is None else float(high))  # type: ignore[arg-type]
 
 
+# activations that a quantizer computes in the pass that rounds, by their names in the ops
+_QUANTIZER_ACTIVATIONS: dict[Any, str] = {
+    aten.relu.default: "relu",
+    aten.relu6.default: "relu6",
+    aten.hardswish.default: "hardswish",
+}
+
+
+def fused_activation(node: fx.Node) -> str | None:
+    """The name under which a quantizer computes the activation `node` itself, or None."""
+    if node.op != "call_function":
+        return None
+    if node.target in (aten.hardtanh.default, aten.clamp.default):
+        return "relu6" if clamp_limits(node) == (0.0, 6.0) else None
+    return _QUANTIZER_ACTIVATIONS.get(node.target)
+
+
+def activation_operator(name: str) -> Any:
+    """The operator of the activation called `name`: the inverse of `fused_activation`."""
+    return next(target for target, known in _QUANTIZER_ACTIVATIONS.items() if known == name)
+
+
 def weight_axis(name: str) -> int:
     """The axis of a weight along which every output channel has its own scale.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeqat import functional
+from edgeqat.nn.activations import Activation, activate
 from edgeqat.quantization.spec import QuantSpec
 
 
@@ -189,6 +190,8 @@ class ActivationQuantizer(Quantizer):
         averaging: weight of a new batch in the moving average.
         fixed_range: (lowest, highest value) known beforehand, such as (0, 1) for softmax; then nothing is tracked.
 
+    Args of forward: the tensor, and "relu", "relu6" or "hardswish" for an activation to compute in the same pass.
+
     Shape: any -> the same shape and dtype.
 
     Example:
@@ -267,7 +270,7 @@ class ActivationQuantizer(Quantizer):
             self.scale.copy_(scale)
             self.zero_point.copy_(zero_point)
 
-    def _observe_and_quantize(self, x: Tensor) -> Tensor:
+    def _observe_and_quantize(self, x: Tensor, activation: Activation | None) -> Tensor:
         state = self._buffers  # Module.__getattr__ costs 0.5 us for each of the five
         low, high = self._limits
         if not self._seen:
@@ -283,21 +286,27 @@ class ActivationQuantizer(Quantizer):
             high,
             self.spec.symmetric,
             self.averaging,
+            activation=activation,
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, activation: Activation | None = None) -> Tensor:
         if self.observing and (self.training or self.calibrating) and not _recomputing():
             if self.enabled and not self.calibrating:
-                return self._observe_and_quantize(x)
-            self._observe(x)
+                return self._observe_and_quantize(x, activation)
+            self._observe(activate(x, activation))
             self._seen = True
         if not self.enabled:
-            return x
+            return activate(x, activation)
         if not self._seen:
             raise RuntimeError(
                 "edgeqat: an activation quantizer has seen no data, so its scale means nothing; call "
                 "edgeqat.calibrate(student, batches), or train first"
             )
         return functional.fake_quantize(
-            x, self.scale, self.zero_point, self.spec.qmin, self.spec.qmax
+            x,
+            self.scale,
+            self.zero_point,
+            self.spec.qmin,
+            self.spec.qmax,
+            activation=activation,
         )

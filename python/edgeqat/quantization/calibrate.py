@@ -100,7 +100,7 @@ def calibrate(
         )
     if not quantizers(model):
         raise ValueError("calibrate: the model has no quantizers; call edgeqat.prepare first")
-    saved = [{name: buffer.clone() for name, buffer in q.named_buffers()} for q in activations]
+    saved = [{k: v.clone() for k, v in q.state_dict().items()} for q in activations]
     for quantizer in activations:
         quantizer.reset()
     seen = 0

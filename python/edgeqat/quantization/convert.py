@@ -13,7 +13,13 @@ from edgeqat import functional
 from edgeqat.graph import structure
 from edgeqat.graph.converted import ConvertedModel
 from edgeqat.graph.model import QuantizedModel
-from edgeqat.graph.operators import PASS_THROUGH, WEIGHTED, aten, weight_axis
+from edgeqat.graph.operators import (
+    PASS_THROUGH,
+    WEIGHTED,
+    activation_operator,
+    aten,
+    weight_axis,
+)
 from edgeqat.nn.bias import INT32_MAX, SMALLEST_SCALE, BiasRounder
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.quantization.calibrate import check_finite
@@ -64,6 +70,9 @@ class _Converter:
                 node.replace_all_uses_with(node.args[0])  # type: ignore[arg-type]
                 self.graph.erase_node(node)
         for node in list(self.graph.nodes):
+            if isinstance(self._quantizer(node), ActivationQuantizer):
+                self._separate(node)
+        for node in list(self.graph.nodes):
             module = self._quantizer(node)
             name = structure.name_of(node, self.root)
             if isinstance(module, ActivationQuantizer):
@@ -82,6 +91,17 @@ class _Converter:
                     f"convert: {node.target} has no integer form and cannot be left out"
                 )
         self.graph.lint()
+
+    def _separate(self, node: fx.Node) -> None:
+        """Give an activation that the quantizer computes in its own pass back its node."""
+        if len(node.args) < 2 or node.args[1] is None:
+            return
+        with self.graph.inserting_before(node):
+            activation = self.graph.call_function(
+                activation_operator(str(node.args[1])), (node.args[0],)
+            )
+        activation.meta = {k: v for k, v in node.meta.items() if k != "quantizes"}
+        node.args = (activation,)
 
     @staticmethod
     def _replace_in_users(node: fx.Node, value: Any) -> None:

@@ -45,7 +45,7 @@ def _row(tensor: TensorPlan, operator: str) -> list[str]:
 
 @dataclass
 class LayerPlan:
-    """The tensors of one operator: its weight, if it has one, and its output.
+    """The tensors of one operator: its weight, if it has one, its output, and its input where it rounds that once more.
 
     Example:
         >>> layer = LayerPlan("relu", "relu", TensorPlan("relu", "quantized", 8))
@@ -57,11 +57,12 @@ class LayerPlan:
     operator: str
     output: TensorPlan
     weight: TensorPlan | None = None
+    input: TensorPlan | None = None
 
     @property
     def tensors(self) -> list[TensorPlan]:
-        """Weight and output."""
-        return [t for t in (self.weight, self.output) if t is not None]
+        """Weight, input and output."""
+        return [t for t in (self.weight, self.input, self.output) if t is not None]
 
 
 class Selection:
@@ -83,6 +84,11 @@ class Selection:
     def weight(self) -> Selection:
         """The weights of these layers."""
         return Selection([layer for layer in self._layers if layer.weight is not None], "weight")
+
+    @property
+    def input(self) -> Selection:
+        """The inputs of those of these layers that round them once more."""
+        return Selection([layer for layer in self._layers if layer.input is not None], "input")
 
     @property
     def output(self) -> Selection:
@@ -172,7 +178,10 @@ class Plan:
 
     def unquantized(self) -> list[TensorPlan]:
         """The tensors that stay float, each with the reason in `note`."""
-        return [tensor for tensor in self.tensors if tensor.status == "float"]
+        own_inputs = {
+            id(layer.input) for layer in self.layers.values()
+        }  # float: read as the tensor is
+        return [t for t in self.tensors if t.status == "float" and id(t) not in own_inputs]
 
     def check(self, *, strict: bool = False, target: Target | None = None) -> None:
         """Hold the plan against its target; `strict` also refuses tensors that stay float.
@@ -222,7 +231,7 @@ class Plan:
             dynamic_batch=self.dynamic_batch,
             shared_groups=self.shared_groups,
             layers=[
-                _C.LayerPlan(layer.name, layer.operator, layer.output, layer.weight)
+                _C.LayerPlan(layer.name, layer.operator, layer.output, layer.weight, layer.input)
                 for layer in self.layers.values()
             ],
         )
@@ -235,7 +244,9 @@ class Plan:
             weight = layer.weight
             if weight is not None:
                 weight = weights.setdefault(weight.name, weight)
-            layers[layer.name] = LayerPlan(layer.name, layer.operator, layer.output, weight)
+            layers[layer.name] = LayerPlan(
+                layer.name, layer.operator, layer.output, weight, layer.input
+            )
         return Plan(
             Recipe.from_dict(core.recipe.to_dict()),
             core.target,

@@ -124,6 +124,7 @@ class Planner:
             output.note = "no integer operator reads it"
         if operator in WEIGHTED and reason is None:
             layer.weight = self._weight(node, operator)
+            layer.input = self._input(node)
         self.layers[layer.name] = layer
 
     def _name(self, node: fx.Node) -> str:
@@ -144,8 +145,11 @@ class Planner:
             bits = recipe.input_bits
         elif structure.users_are_outputs(node, self.root):
             bits = recipe.output_bits
-        elif recipe.first_last_bits is not None and self._feeds_edge(node):
-            bits = max(recipe.activation_bits, recipe.first_last_bits)
+        else:
+            if recipe.first_last_bits is not None and self._feeds_edge(node):
+                bits = max(recipe.activation_bits, recipe.first_last_bits)
+            if recipe.elementwise_bits is not None and self._feeds_elementwise(node):
+                bits = max(bits or 0, recipe.elementwise_bits)
         bits = self._override(self._name(node), "activation_bits", bits)
         if bits is None:
             output.note = "the recipe leaves it float"
@@ -168,6 +172,42 @@ class Planner:
             for edge in edges
             for source in structure.data_inputs(edge, self.root)
         )
+
+    def _feeds_elementwise(self, node: fx.Node) -> bool:
+        """Whether an operator without weights computes with this value: a residual sum, a mean, an activation of its own."""
+        for user in node.users:
+            operator = self._operator(user)
+            if operator in COMPUTE and operator != "matmul":
+                return True
+            if structure.passes_through(user, self.root) and self._feeds_elementwise(user):
+                return True
+        return False
+
+    def _input(self, node: fx.Node) -> TensorPlan | None:
+        """The rounding of a layer's input to the layer's own width, where the tensor is wider for its other readers."""
+        recipe = self.recipe
+        source = next(iter(structure.data_inputs(node, self.root)), None)
+        origin = None if source is None else structure.origin(source, self.root)
+        if source is None or origin is None or origin.op not in ("call_function", "call_module"):
+            return None  # indices, or the model's own input, which has a width of its own
+        given = self.layers[self._name(origin)].output.bits
+        bits: int | None = recipe.activation_bits
+        if recipe.first_last_bits is not None and node in (self.weighted[0], self.weighted[-1]):
+            bits = max(recipe.activation_bits, recipe.first_last_bits)
+        bits = self._override(self._name(node), "input_bits", bits)
+        if given is None or bits is None or bits >= given:
+            return None
+        plan = TensorPlan(
+            f"{self._name(node)}.input",
+            "float",
+            None,
+            symmetric=recipe.symmetric_activations,
+            shape=structure.shape_of(source),
+            source=node.meta.get("source", ""),
+            note=f"{self._name(origin)} with fewer bits",
+        )
+        plan.bits = bits
+        return plan
 
     def _override(self, name: str, key: str, value: int | None) -> int | None:
         for pattern, change in self.recipe.overrides:

@@ -10,11 +10,19 @@ from torch import fx, nn
 from edgeqat.graph import structure
 from edgeqat.graph.capture import Captured, capture
 from edgeqat.graph.model import QuantizedModel
-from edgeqat.graph.operators import PASS_THROUGH, WEIGHTED, aten, operator_name
+from edgeqat.graph.operators import (
+    PASS_THROUGH,
+    WEIGHTED,
+    aten,
+    fused_activation,
+    operator_name,
+)
 from edgeqat.nn.bias import BiasRounder
+from edgeqat.nn.learned import LearnedWeightQuantizer
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
 from edgeqat.quantization.recipe import Recipe
+from edgeqat.quantization.rules import activation_quantizer, weight_quantizer
 
 QUANTIZERS = "quantizers"
 BIAS_ROUNDER = "_bias_rounder"  # no layer of a model is called so
@@ -58,6 +66,8 @@ class _Preparer:
             node = self.by_name[layer.name]
             if layer.weight is not None:
                 self._weight(node, layer)
+            if layer.input is not None and layer.input.bits is not None:
+                self._own_input(node, layer.input)
             if layer.output.bits is not None and layer.output.status == "quantized":
                 key = leader.get(layer.name, layer.name)
                 if key not in made:
@@ -92,11 +102,9 @@ class _Preparer:
 
     def _module(self, name: str, tensor: TensorPlan) -> str:
         path = f"{name}.output"
-        _attach(
-            self.quantizers,
-            path,
-            ActivationQuantizer(tensor.spec, self.recipe.averaging, tensor.fixed_range),
-        )
+        model_input = self.by_name[name].op == "placeholder"
+        quantizer = activation_quantizer(tensor, self.recipe, model_input=model_input)
+        _attach(self.quantizers, path, quantizer)
         return f"{QUANTIZERS}.{path}"
 
     def _activation(self, node: fx.Node, layer: LayerPlan, target: str) -> None:
@@ -107,6 +115,24 @@ class _Preparer:
         for user in users:
             if user is not quantized:
                 user.replace_input_with(node, quantized)
+        self._fuse(node, quantized)
+
+    def _own_input(self, node: fx.Node, tensor: TensorPlan) -> None:
+        """Round the input of one layer to fewer bits than the tensor has for its other readers."""
+        _attach(self.quantizers, tensor.name, activation_quantizer(tensor, self.recipe))
+        source: Any = node.args[0]
+        with self.graph.inserting_before(node):
+            quantized = self.graph.call_module(f"{QUANTIZERS}.{tensor.name}", (source,))
+        quantized.meta = {**source.meta, "quantizes": tensor.name}
+        node.update_arg(0, quantized)
+
+    def _fuse(self, node: fx.Node, quantized: fx.Node) -> None:
+        """Let the quantizer compute the activation before it: one pass, and the float result is never stored."""
+        activation = fused_activation(node)
+        if activation is None:
+            return
+        quantized.args = (node.args[0], activation)
+        self.graph.erase_node(node)
 
     def _weight(self, node: fx.Node, layer: LayerPlan) -> None:
         tensor = layer.weight
@@ -134,8 +160,10 @@ class _Preparer:
         if key not in self.weights:
             path = f"{QUANTIZERS}.{tensor.name}"
             if not self._has(tensor.name):
-                shape = tuple(int(size) for size in structure.shape_of(weight))
-                _attach(self.quantizers, tensor.name, WeightQuantizer(tensor.spec, shape))
+                quantizer = weight_quantizer(tensor, self.recipe)
+                if isinstance(quantizer, LearnedWeightQuantizer):
+                    quantizer.initialize(structure.evaluate(weight, self.root))
+                _attach(self.quantizers, tensor.name, quantizer)
             arguments: tuple[Any, ...] = (weight,)
             with self.graph.inserting_before(node):
                 if gamma is not None:
@@ -172,7 +200,9 @@ class _Preparer:
             return
         last = node if norm is None or batch_norm is None else batch_norm
         users = list(last.users)
-        axis = 1 - len(structure.shape_of(weight))  # channels, also of one image without a batch axis
+        axis = 1 - len(
+            structure.shape_of(weight)
+        )  # channels, also of one image without a batch axis
         if BIAS_ROUNDER not in self.quantizers._modules:
             self.quantizers.add_module(BIAS_ROUNDER, BiasRounder())
         names = [norm.gamma, norm.beta, norm.mean, norm.variance] if norm else []

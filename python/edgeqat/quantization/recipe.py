@@ -13,6 +13,9 @@ from edgeqat import _C
 from edgeqat.quantization.spec import Granularity
 
 BatchNormMode = Literal["live", "folded", "frozen"]
+WeightRule = Literal["minmax", "lsq", "power_of_two", "dorefa", "ternary"]
+ActivationRule = Literal["minmax", "lsq", "lsq+", "power_of_two", "pact"]
+FirstStep = Literal["mse", "lsq"]
 
 
 class _Loader(yaml.SafeLoader):
@@ -47,12 +50,21 @@ class Recipe:
         first_last_bits: first and last weighted layer (weights and inputs) are at least this wide; None = no exception.
         input_bits: width of the model's inputs.
         output_bits: width of the model's outputs; None leaves them float.
+        elementwise_bits: tensors that operators without weights read (residual sums, means, activations of their own) are at
+            least this wide; a layer that reads such a tensor rounds its input once more, to `activation_bits`. None = no
+            exception.
+        weight_quantizer: "minmax" follows the largest magnitude; "lsq" and "power_of_two" learn the step; "dorefa" rounds
+            behind tanh; "ternary" has three values. Weights wider than `weight_bits` stay with "minmax".
+        activation_quantizer: "minmax" follows the range; "lsq" and "power_of_two" learn the step, "lsq+" an offset too,
+            "pact" the clipping value. Tensors wider than `activation_bits`, and inputs, stay with "minmax".
+        first_step: how learned steps of weights start: "mse" (least squared error) or "lsq" (``2 * mean|w| / sqrt(qmax)``).
+        ewgs: strength of element-wise gradient scaling of the learned rules, 0 to 1; 0 is the straight-through estimator.
         batch_norm: "live" normalises with batch statistics while training; "folded" trains the weights already multiplied by
             gamma / sigma of the running statistics; "frozen" keeps running statistics and trains gamma and beta.
         averaging: weight of a new batch in the moving average of activation ranges while training.
         reduce_range: 7-bit weights where 8 are asked, for ONNX Runtime on x86 without VNNI, whose 16-bit sums saturate.
         overrides: ``(pattern, {"weight_bits": 4, ...})`` pairs for layers whose name matches the glob pattern;
-            keys: weight_bits, activation_bits (None = float).
+            keys: weight_bits, activation_bits, input_bits (None = float).
 
     Raises:
         ValueError: a field is unknown or out of range.
@@ -71,6 +83,11 @@ class Recipe:
     first_last_bits: int | None = 8
     input_bits: int = 8
     output_bits: int | None = 8
+    elementwise_bits: int | None = 8
+    weight_quantizer: WeightRule = "minmax"
+    activation_quantizer: ActivationRule = "minmax"
+    first_step: FirstStep = "mse"
+    ewgs: float = 0.0
     batch_norm: BatchNormMode = "live"
     averaging: float = 0.01
     reduce_range: bool = False

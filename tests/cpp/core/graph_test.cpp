@@ -335,9 +335,9 @@ INSTANTIATE_TEST_SUITE_P(
         {"OperandDType", MEAN,
          "\"op\":\"relu\",\"inputs\":[\"wz\"],\"outputs\":[\"m\"],\"attributes\":{}",
          "inputs[0]: expected float32 or a tensor with quant, found int32"},
-        {"QuantizeOfCodes", MEAN,
+        {"QuantizeToFloat", MEAN,
          "\"op\":\"quantize\",\"inputs\":[\"x\"],\"outputs\":[\"m\"],\"attributes\":{}",
-         "expected float32 into quantize"},
+         "expected a tensor with quant out of quantize"},
         {"Permutation", MEAN,
          "\"op\":\"transpose\",\"inputs\":[\"y\"],\"outputs\":[\"m\"],\"attributes\":{"
          "\"permutation\":[0,1,1,2]}",

@@ -96,6 +96,17 @@ def test_nan_becomes_the_code_of_zero_and_infinity_saturates() -> None:
     np.testing.assert_array_equal(got["y"], dequantize(got["q"], 0.1, 7))
 
 
+def test_requantize_to_fewer_bits() -> None:
+    rng = np.random.default_rng(11)
+    codes = random_codes(rng, (2, 400), INT8)
+    b = GraphBuilder()
+    b.input("wide", (-1, 400), scale=0.04, zero=-3)
+    b.tensor("narrow", (-1, 400), scale=0.9, zero=-2, bounds=(-2, 1))
+    b.node("quantize", ["wide"], "narrow")
+    want = np.clip(np.rint(dequantize(codes, 0.04, -3) / np.float32(0.9)) - 2, -2, 1)
+    np.testing.assert_array_equal(b.run({"wide": codes}), want)
+
+
 def test_per_channel_activations() -> None:
     rng = np.random.default_rng(10)
     x = rng.normal(size=(3, 4, 5)).astype(np.float32)

@@ -25,7 +25,7 @@ def prepared(name: str, recipe: str, seed: int = 0) -> torch.nn.Module:
     case = ZOO[name]
     # 7-bit weights: ONNX Runtime saturates 8-bit products on x86 without VNNI
     settings = edgeqat.Recipe.from_dict(
-        {**edgeqat.Recipe.named(recipe).to_dict(), "reduce_range": True}
+        {**edgeqat.Recipe.named(recipe).to_dict(), "reduce_range": True, "elementwise_bits": None}
     )
     model = case.model(seed).eval()
     student = edgeqat.prepare(model, edgeqat.plan(model, case.inputs(4), recipe=settings))

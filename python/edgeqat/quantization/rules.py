@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which quantizer a recipe's rule means for one tensor of the plan."""
+
+from __future__ import annotations
+
+from edgeqat.nn.learned import LearnedActivationQuantizer, LearnedWeightQuantizer
+from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
+from edgeqat.nn.weight_rules import DorefaWeightQuantizer, TernaryWeightQuantizer
+from edgeqat.quantization.plan import TensorPlan
+from edgeqat.quantization.recipe import Recipe
+
+
+def weight_quantizer(tensor: TensorPlan, recipe: Recipe) -> WeightQuantizer:
+    """The quantizer for the weight `tensor` by the rule of `recipe`.
+
+    Weights that the recipe makes wider than `weight_bits` (the first and last layer) follow their largest value: at 8 bits
+    there is nothing to learn.
+    """
+    rule, spec, shape = recipe.weight_quantizer, tensor.spec, tuple(tensor.shape)
+    if spec.bits > recipe.weight_bits or rule == "minmax":
+        return WeightQuantizer(spec, shape)
+    if rule == "ternary":
+        return TernaryWeightQuantizer(spec, shape)
+    if rule == "dorefa":
+        return DorefaWeightQuantizer(spec, shape)
+    return LearnedWeightQuantizer(spec, shape, rule, recipe.ewgs, recipe.first_step)  # type: ignore[arg-type]
+
+
+def activation_quantizer(
+    tensor: TensorPlan, recipe: Recipe, *, model_input: bool = False
+) -> ActivationQuantizer:
+    """The quantizer for the activation `tensor` by the rule of `recipe`.
+
+    Ranges known beforehand stay fixed, inputs of the model keep the range of the data, and tensors that the recipe makes
+    wider than `activation_bits` keep their moving range: there is nothing to learn.
+    """
+    rule = recipe.activation_quantizer
+    wider = tensor.spec.bits > recipe.activation_bits
+    if rule == "minmax" or wider or model_input or tensor.fixed_range is not None:
+        return ActivationQuantizer(tensor.spec, recipe.averaging, tensor.fixed_range)
+    return LearnedActivationQuantizer(
+        tensor.spec,
+        "lsq" if rule == "lsq+" else rule,  # type: ignore[arg-type]
+        offset=rule == "lsq+" and not tensor.symmetric,
+        delta=recipe.ewgs,
+    )

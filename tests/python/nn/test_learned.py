@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Quantizers with learned steps: initial values, gradients, state, what is deployed."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from edgeqat import QuantSpec
+from edgeqat.nn import LearnedActivationQuantizer, LearnedWeightQuantizer, initial_step
+
+INT4 = QuantSpec(4)
+CHANNELS = QuantSpec(4, granularity="channel", axis=0)
+AFFINE = QuantSpec(4, symmetric=False)
+
+
+def lsq(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
+    """LSQ in float64 with autograd: rounding and its residual are constants of the step."""
+    ratio = x / step
+    clipped = ratio.clamp(low, high)
+    return (clipped + (torch.round(clipped) - clipped).detach()) * step
+
+
+def test_weight_gradients_are_those_of_the_paper() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(5, 40)
+    quantizer = LearnedWeightQuantizer(CHANNELS, (5, 40))
+    quantizer.initialize(weight)
+    w = weight.clone().requires_grad_()
+    seed = torch.randn(5, 40)
+    (quantizer(w) * seed).sum().backward()
+    reference, step = weight.double().requires_grad_(), quantizer.step.detach().double()
+    step.requires_grad_()
+    (lsq(reference, step[:, None], -8, 7) * seed.double()).sum().backward()
+    torch.testing.assert_close(w.grad, reference.grad.float())
+    scaled = step.grad.float() / math.sqrt(40 * 7)
+    torch.testing.assert_close(quantizer.step.grad, scaled, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("save", ["exact", "compact"])
+def test_activation_gradients_are_those_of_the_paper(save: str) -> None:
+    torch.manual_seed(0)
+    x = torch.rand(6, 50) * 4
+    quantizer = LearnedActivationQuantizer(AFFINE, save=save)  # type: ignore[arg-type]
+    quantizer(x)
+    value = x.clone().requires_grad_()
+    seed = torch.randn(6, 50)
+    quantizer.step.grad = None
+    (quantizer(value) * seed).sum().backward()
+    reference, step = x.double().requires_grad_(), quantizer.step.detach().double()
+    step.requires_grad_()
+    (lsq(reference, step, 0, 15) * seed.double()).sum().backward()
+    torch.testing.assert_close(value.grad, reference.grad.float())
+    bound = 0.0 if save == "exact" else float(seed.abs().sum()) / 506
+    factor = 1 / math.sqrt(50 * 15)  # 50 features to a sample
+    difference = float((quantizer.step.grad - step.grad.float() * factor).abs())
+    assert difference <= factor * bound + 1e-5
+
+
+def test_fused_relu_is_relu_then_the_quantizer() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 33, requires_grad=True)
+    first = LearnedActivationQuantizer(AFFINE)
+    first(torch.relu(x.detach()))
+    second = copy.deepcopy(first)
+    first(x, "relu").square().sum().backward()
+    fused, x.grad = x.grad, None
+    second(torch.relu(x)).square().sum().backward()
+    assert torch.equal(fused, x.grad)
+    torch.testing.assert_close(first.step.grad, second.step.grad)
+
+
+def test_first_step_minimises_the_squared_error() -> None:
+    torch.manual_seed(1)
+    values = torch.randn(1, 20000)
+    chosen = initial_step.mse_step(values, -2, 1)
+
+    def error(step: float) -> float:
+        return float(((values / step).round().clamp(-2, 1) * step - values).square().sum())
+
+    best = min(error(0.02 * i) for i in range(1, 150))
+    assert error(float(chosen)) <= 1.03 * best
+
+
+def test_lsq_rule() -> None:
+    rows = torch.tensor([[1.0, -3.0], [0.0, 0.0]])
+    assert initial_step.lsq_step(rows, 4).tolist() == [2.0, 1.0]
+
+
+def test_offset_of_an_asymmetric_activation() -> None:
+    torch.manual_seed(0)
+    x = torch.rand(1000) * 3 - 0.6  # such as hard-swish: a little below zero, much above
+    quantizer = LearnedActivationQuantizer(AFFINE, offset=True)
+    error = (quantizer(x) - x).abs().max()
+    assert error <= 0.6 * float(quantizer.scale)
+    quantizer.eval()(x)
+    assert -8 < int(quantizer.zero_point) < 0
+    y = quantizer(x).detach()
+    codes = y / quantizer.scale + quantizer.zero_point
+    torch.testing.assert_close(codes, codes.round(), rtol=0, atol=1e-4)
+
+
+def test_values_below_zero_make_the_codes_signed() -> None:
+    positive, mixed = LearnedActivationQuantizer(AFFINE), LearnedActivationQuantizer(AFFINE)
+    positive(torch.rand(100))
+    mixed(torch.randn(100))
+    assert not positive.signed
+    assert mixed.signed
+    positive.eval()(torch.rand(4))
+    mixed.eval()(torch.rand(4))
+    assert positive.zero_point.item() == -8
+    assert mixed.zero_point.item() == 0
+
+
+def test_steps_stay_positive() -> None:
+    quantizer = LearnedWeightQuantizer(INT4, (3,))
+    with torch.no_grad():
+        quantizer.step.fill_(-0.5)
+    quantizer.eval()(torch.randn(3))
+    assert quantizer.scale.item() == 0.5
+    with torch.no_grad():
+        quantizer.step.zero_()
+    assert torch.isfinite(quantizer(torch.randn(3))).all()
+    assert quantizer.scale.item() > 0
+
+
+def test_power_of_two_steps() -> None:
+    quantizer = LearnedWeightQuantizer(INT4, (3,), rule="power_of_two")
+    with torch.no_grad():
+        quantizer.step.fill_(0.3)
+    quantizer.eval()(torch.randn(3))
+    assert quantizer.scale.item() == 0.5
+
+
+def test_pact_clips_at_alpha() -> None:
+    quantizer = LearnedActivationQuantizer(AFFINE, rule="pact")
+    quantizer(torch.rand(100))
+    with torch.no_grad():
+        quantizer.step.fill_(3.0)
+    x = torch.tensor([[0.1, 2.9, 3.5, 9.0]], requires_grad=True)
+    y = quantizer(x)
+    y.backward(torch.tensor([[1.0, 1.0, 1.0, 2.0]]))
+    assert y[0, 2:].tolist() == [3.0, 3.0]
+    assert x.grad is not None
+    assert x.grad.tolist() == [[1.0, 1.0, 0.0, 0.0]]
+    torch.testing.assert_close(quantizer.step.grad, torch.tensor([3.0 / math.sqrt(4 * 15)]))
+
+
+def test_state_survives_pickle_copy_and_state_dict() -> None:
+    quantizer = LearnedActivationQuantizer(AFFINE)
+    quantizer(torch.rand(50))
+    quantizer.eval()
+    x = torch.rand(20)
+    fresh = LearnedActivationQuantizer(AFFINE)
+    fresh.load_state_dict(quantizer.state_dict())
+    for other in (copy.deepcopy(quantizer), pickle.loads(pickle.dumps(quantizer)), fresh.eval()):
+        assert torch.equal(other(x), quantizer(x))
+
+
+def test_unseen_quantizer_is_refused_in_eval() -> None:
+    with pytest.raises(RuntimeError, match="has seen no data"):
+        LearnedActivationQuantizer(AFFINE).eval()(torch.rand(3))
+
+
+def test_contradictions_are_refused() -> None:
+    with pytest.raises(ValueError, match="weights are symmetric"):
+        LearnedWeightQuantizer(AFFINE, (3,))
+    with pytest.raises(ValueError, match="an offset needs an affine spec"):
+        LearnedActivationQuantizer(INT4, offset=True)
+    with pytest.raises(ValueError, match="PACT clips at 0"):
+        LearnedActivationQuantizer(AFFINE, rule="pact", offset=True)
+
+
+def test_recomputation_of_a_checkpoint_learns_nothing_twice() -> None:
+    quantizer = LearnedActivationQuantizer(AFFINE)
+    layer = nn.Linear(8, 8)
+    x = torch.randn(4, 8)
+    quantizer(layer(x))
+    before = quantizer.state_dict()["step"].clone()
+    y = torch.utils.checkpoint.checkpoint(lambda v: quantizer(layer(v)), x, use_reentrant=False)
+    y.sum().backward()
+    assert torch.equal(before, quantizer.step)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Oscillation control: what is counted, damped, frozen and reported."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import edgeqat
+from edgeqat.quantization.oscillation import Oscillation
+
+
+def student_of(rule: str = "lsq") -> nn.Module:
+    """One linear layer with 3-bit weights."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 4, bias=False))
+    recipe = edgeqat.Recipe(weight_bits=3, first_last_bits=None, weight_quantizer=rule)
+    student = edgeqat.prepare(model, edgeqat.plan(model, torch.randn(2, 6), recipe=recipe))
+    return edgeqat.calibrate(student, [torch.randn(16, 6)])
+
+
+def test_a_weight_that_jumps_back_and_forth_is_counted_and_frozen() -> None:
+    student = student_of()
+    weight = student.get_parameter("0.weight")
+    step = float(student.quantizers.get_submodule("0.weight").scale[0])
+    oscillation = Oscillation(student, momentum=0.1, freeze=0.3)
+    for index in range(20):
+        with torch.no_grad():
+            weight[0, 0] = (1.4 if index % 2 else 1.6) * step  # codes 1 and 2 in turn
+        oscillation.step()
+    (row,) = oscillation.report()
+    assert row.frozen == 1 / 24
+    frozen = float(weight[0, 0].detach() / step)
+    assert frozen in (1.0, 2.0)
+    with torch.no_grad():
+        weight[0, 0] = 3.3 * step  # the optimizer may pull; the weight stays
+    oscillation.step()
+    assert float(weight[0, 0].detach() / step) == frozen
+
+
+def test_steady_weights_do_not_count() -> None:
+    student = student_of()
+    oscillation = Oscillation(student)
+    with torch.no_grad():
+        for _ in range(5):
+            student.get_parameter("0.weight").add_(0.3)  # one direction only
+            oscillation.step()
+    assert oscillation.report()[0].oscillating == 0.0
+    assert "0.weight" in str(oscillation.report())
+
+
+def test_dampening_pulls_weights_to_the_grid() -> None:
+    student = student_of()
+    oscillation = Oscillation(student, dampen=0.5)
+    weight = student.get_parameter("0.weight")
+    student.train()
+    rounded = student.quantizers.get_submodule("0.weight")(weight).detach()
+    student(torch.zeros(2, 6)).sum().backward()
+    in_range = (weight.detach() - rounded).abs() <= 0.5001 * float(
+        student.quantizers.get_submodule("0.weight").scale.max()
+    )
+    expected = 2 * 0.5 * (weight.detach() - rounded)
+    torch.testing.assert_close(weight.grad[in_range], expected[in_range])
+    assert oscillation.progress == 0.0
+
+
+def test_schedules_and_refusals() -> None:
+    student = student_of()
+    oscillation = Oscillation(student, freeze=(0.04, 0.01), dampen=(0.0, 0.1), total_steps=4)
+    for _ in range(4):
+        oscillation.step()
+    assert oscillation.progress == 1.0
+    assert student.quantizers.get_submodule("0.weight").damping == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="total_steps"):
+        Oscillation(student, freeze=(0.04, 0.01))
+    with pytest.raises(ValueError, match="momentum"):
+        Oscillation(student, momentum=0.0)
+    with pytest.raises(ValueError, match="learned weight quantizers"):
+        Oscillation(student_of("minmax"), dampen=0.1).step()
+    with pytest.raises(ValueError, match="no quantized weights"):
+        Oscillation(nn.Linear(2, 2))
+
+
+def test_state_can_be_resumed() -> None:
+    student = student_of()
+    oscillation = Oscillation(student, momentum=0.5)
+    generator = torch.Generator().manual_seed(0)
+
+    def jump() -> None:
+        with torch.no_grad():
+            weight = student.get_parameter("0.weight")
+            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
+        oscillation.step()
+
+    for _ in range(5):
+        jump()
+    state = {k: v.clone() for k, v in oscillation.state_dict().items()}
+    other = Oscillation(student, momentum=0.5)
+    other.load_state_dict(state)
+    assert other.report() == oscillation.report()
+    assert any(name.endswith("frequency") for name in state)
