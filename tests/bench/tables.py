@@ -33,10 +33,12 @@ def comparison_table(document: dict[str, Any]) -> str:
     results = document["results"]
     reference = {r["seed"]: r["reported"] for r in results if r["row"] == "float"}
     float_bytes = next(r["checkpoint_bytes"] for r in results if r["row"] == "float")
+    extra: dict[str, str] = document.get("extra_columns", {})  # key of a result -> title
+    titles = ["", "accuracy, %", "against float", "checkpoint, bytes", "of float"]
+    titles += ["ONNX Runtime: accuracy, %", "same class, %", *extra.values()]
     lines = [
-        "| | accuracy, % | against float | checkpoint, bytes | of float "
-        "| ONNX Runtime: accuracy, % | same class, % |",
-        "|---|---|---|---|---|---|---|",
+        f"|{'|'.join(f' {title}'.rstrip() + ' ' for title in titles)}|",
+        "|" + "---|" * len(titles),
     ]
     for row in dict.fromkeys(r["row"] for r in results):
         runs = [r for r in results if r["row"] == row]
@@ -56,6 +58,9 @@ def comparison_table(document: dict[str, Any]) -> str:
             _spread(onnx) if onnx else "",
             f"{min(same):.2f}" if same else "",
         ]
+        for key in extra:
+            values = [r[key] for r in runs if key in r]
+            cells.append(_spread(values) if values else "")
         lines.append("| " + " | ".join(cells) + " |")
     seeds = ", ".join(str(s) for s in document["seeds"])
     lines += [

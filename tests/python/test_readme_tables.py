@@ -62,6 +62,17 @@ def test_a_table_holds_mean_deviation_and_paired_difference() -> None:
     assert rows[3] == "| QAT W4A8 | 90.25 ± 1.06 | -0.75 | 152 | 0.152 | 90.25 ± 1.06 | 99.70 |"
 
 
+def test_a_document_can_name_more_columns() -> None:
+    results = [dict(r) for r in DOCUMENT["results"]]
+    results[2]["in_noise"], results[3]["in_noise"] = 80.0, 82.0
+    document = {**DOCUMENT, "results": results, "extra_columns": {"in_noise": "in noise, %"}}
+    titles, line, floats, quantized, *_ = tables.render(document).splitlines()
+    assert titles.endswith("| same class, % | in noise, % |")
+    assert titles.count("|") == line.count("|") == floats.count("|")
+    assert floats.endswith("|  |")
+    assert quantized.endswith("| 81.00 ± 1.41 |")
+
+
 def test_a_changed_figure_is_noticed(tmp_path: Path) -> None:
     (tmp_path / "net.json").write_text(json.dumps(DOCUMENT))
     page = "before\n<!-- table: net -->\nold\n<!-- end table -->\nafter\n"
