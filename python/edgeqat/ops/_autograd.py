@@ -43,6 +43,24 @@ def _refuse_gradient_of(scale: Tensor) -> None:
         )
 
 
+def strides_of(y: Tensor) -> tuple[int, ...] | None:
+    """What `laid_out` needs to know of forward's result: None for row-major."""
+    return None if y.is_contiguous() else y.stride()
+
+
+def laid_out(grad: Tensor, strides: tuple[int, ...] | None) -> Tensor:
+    """`grad` in the memory layout of forward's result, so that its producer sees one layout throughout.
+
+    A mean over the pixels of a channels_last tensor sends a row-major gradient back, and sums hand it on:
+    BatchNorm's backward then takes four times as long (ResNet-20, batch 128: 174 ms instead of 43).
+    """
+    if strides is None or grad.stride() == strides:
+        return grad
+    return torch.empty_strided(grad.shape, strides, dtype=grad.dtype, device=grad.device).copy_(
+        grad
+    )
+
+
 class FakeQuantize(torch.autograd.Function):
     """fake_quantize in eager training; saves the bits (0.125 byte an element), with hardswish also x."""
 
@@ -53,13 +71,15 @@ class FakeQuantize(torch.autograd.Function):
         with _below_autograd():
             y, bits = _OPS.fake_quantize_train(x, scale, *arguments)
         ctx.save_for_backward(*_saved(x, bits, arguments[6:]))
+        ctx.strides = strides_of(y)
         result: Tensor = y
         return result
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Clipped straight-through estimator."""
-        return (clipped_ste(grads[0], *ctx.saved_tensors), *_NO_GRADIENTS)
+        grad = laid_out(grads[0], ctx.strides)
+        return (clipped_ste(grad, *ctx.saved_tensors), *_NO_GRADIENTS)
 
 
 # Function.apply looks for dead functorch wrappers in every argument: 2 microseconds

@@ -33,12 +33,14 @@ class ObserveFakeQuantize(torch.autograd.Function):
         if bits_to is not None:
             bits_to.append(bits)
         ctx.save_for_backward(*((bits, x) if arguments[-1] == _HARDSWISH else (bits,)))
+        ctx.strides = _autograd.strides_of(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Clipped straight-through estimator."""
-        return (None, _autograd.clipped_ste(grads[0], *ctx.saved_tensors), *_NO_GRADIENTS)
+        grad = _autograd.laid_out(grads[0], ctx.strides)
+        return (None, _autograd.clipped_ste(grad, *ctx.saved_tensors), *_NO_GRADIENTS)
 
 
 def _run(x: Tensor, arguments: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
