@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -85,6 +87,40 @@ def test_cuda_graph_capture_and_replay() -> None:
     state[2].zero_()  # the ranges stay: the eager step sees the same scale
     for actual, expected in zip(replayed, step(), strict=True):
         assert_bit_equal(actual.cpu(), expected.cpu(), "replay")
+
+
+def on_device(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [on_device(v) for v in value]
+    return value.cuda() if isinstance(value, torch.Tensor) else value
+
+
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    if isinstance(value, (list, tuple)):
+        return [t for v in value for t in tensors_of(v)]
+    return [value] if isinstance(value, torch.Tensor) else []
+
+
+@pytest.mark.parametrize("op", POLICY)
+def test_every_op_replays_what_eager_computes(op: str) -> None:
+    """Results, and what an op writes in place, from one replay of a captured call."""
+    function = getattr(torch.ops.edgeqat, op)
+    arguments, options = samples(op, requires_grad=False)[1]
+    named = {name: on_device(value) for name, value in options.items()}
+    eager, warm, captured = (on_device(arguments) for _ in range(3))
+    expected = [*tensors_of(function(*eager, **named)), *tensors_of(eager)]
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):
+        function(*warm, **named)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = function(*captured, **named)
+    graph.replay()
+    found = [*tensors_of(result), *tensors_of(captured)]
+    for actual, wanted in zip(found, expected, strict=True):
+        assert_bit_equal(actual.cpu(), wanted.cpu(), f"{op} replayed")
 
 
 def test_no_op_waits_for_the_device() -> None:
