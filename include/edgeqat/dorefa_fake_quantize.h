@@ -10,8 +10,8 @@
 
 namespace edgeqat {
 
-// In float32, tanh as in csrc/core/elementary.h, m = max |x| of the tensor, channel or group over
-// the finite elements that the mask keeps:
+// In float32, tanh within 1.33 units of the last place, m = max |x| of the tensor, channel or group
+// over the finite elements that the mask keeps:
 //
 //   t = tanh(x) / tanh(m)
 //   y = fake_quantize(t, 1 / qmax, 0, qmin, qmax)      (edgeqat/fake_quantize.h)

@@ -17,11 +17,11 @@ namespace edgeqat {
 //   y         = -scale, 0 or +scale where x < -threshold, |x| <= threshold, x > threshold
 //
 // - Means are over the finite elements that the mask keeps: sums in double, in an order that
-//   depends on the layout alone (edgeqat's magnitude sums), rounded once to float32.
+//   depends on the layout alone (docs/numerics.md, section 9), rounded once to float32.
 // - NaN stays NaN; +-Inf becomes +-scale. Where mask is 0, y = +0. y is never -0.
 // - Without an element above the threshold, or with a scale below 1.17549435e-38, the channel is
 //   dead: scale 1 and y = 0.
-// - Codes: y is fake_quantize of y itself with this scale, zero point 0 and the range [-1, 1].
+// - An integer runtime holds quantize(y) with this scale, zero point 0 and the range [-1, 1].
 //
 // Pointers: x and y are dense, in the order of `layout`, y may be x.
 struct TernaryFakeQuantizeArgs {
