@@ -19,7 +19,8 @@ void observe_minmax__cpu(const Tensor& x, Tensor min_val, Tensor max_val, Tensor
                          std::optional<double> averaging, std::optional<std::int64_t> axis) {
   ObserveMinmaxArgs args;
   args.dtype = CheckFloat("observe_minmax_", "x", x);
-  const Granularity granularity = CheckObserverState("observe_minmax_", x, min_val, max_val, count, averaging, axis);
+  const Granularity granularity =
+      CheckObserverState("observe_minmax_", x, min_val, max_val, count, averaging, axis);
   if (x.numel() == 0) return;
   const Readable data = PrepareReading(x, granularity);
   args.layout = data.layout;

@@ -17,7 +17,8 @@ void observe_minmax__cuda(const Tensor& x, Tensor min_val, Tensor max_val, Tenso
                           std::optional<double> averaging, std::optional<std::int64_t> axis) {
   cuda::ObserveMinmaxUpdateArgs args;
   args.dtype = CheckFloat("observe_minmax_", "x", x);
-  const Granularity granularity = CheckObserverState("observe_minmax_", x, min_val, max_val, count, averaging, axis);
+  const Granularity granularity =
+      CheckObserverState("observe_minmax_", x, min_val, max_val, count, averaging, axis);
   if (x.numel() == 0) return;
 
   const CudaScope scope(x);
