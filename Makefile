@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 VENV ?= .venv
 PY := $(VENV)/bin/python
+FILTER ?= .
 export OMP_NUM_THREADS ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -53,10 +54,11 @@ wheel: setup ## release wheel in dist/, repaired and checked in an empty environ
 docs: build ## API reference and guides in docs/_build/html
 	@scripts/docs
 
-bench: setup ## kernels against memcpy and ReLU (Google Benchmark; ARGS="--benchmark_filter=v4 ...")
+bench: setup ## kernels against memcpy and ReLU (Google Benchmark; FILTER='fake_quantize/v4' chooses)
 	@cmake --preset bench > build/bench.log && cmake --build --preset bench && \
 	  build/bench/tests/bench/cpp/edgeqat_bench --benchmark_enable_random_interleaving=true \
-	  --benchmark_repetitions=5 --benchmark_min_time=0.02 --benchmark_report_aggregates_only=true $(ARGS)
+	  --benchmark_repetitions=5 --benchmark_min_time=0.02 --benchmark_report_aggregates_only=true \
+	  --benchmark_filter='$(FILTER)' $(ARGS)
 
 stubs: build ## regenerate python/edgeqat/_C.pyi
 	@scripts/stubs

@@ -2,7 +2,7 @@
 // Every kernel of the STE family on every instruction set, element type and size, on one thread.
 //
 //   make bench                                        # all, about two minutes
-//   make bench ARGS="--benchmark_filter=fake_quantize/v4 --benchmark_repetitions=9"
+//   make bench FILTER='(memcpy|fake_quantize/v4)/.*float32' ARGS=--benchmark_repetitions=9
 //
 // Times are processor time. Compare with the floors of the same run (memcpy, relu), because the
 // memory of a shared machine changes from minute to minute: hence the interleaving.
