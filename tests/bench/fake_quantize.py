@@ -11,50 +11,19 @@ clones, the least that a forward and a backward of this size can move.
 
 from __future__ import annotations
 
-import argparse
-import datetime
-import json
-import platform
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+import harness
 import torch
 from torch import Tensor
 
-import edgeqat
 from edgeqat import functional
 
 ELEMENTS = 4_194_304
-SEED = 0
 BAR = 4.0
-RESULT = Path(__file__).parent / "results" / "fake_quantize.json"
-
-
-def cpu_name() -> str:
-    """The processor as /proc/cpuinfo names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor())
-
-
-def commit() -> str:
-    """The commit that was measured, with a + where the kernels or ops differ from it."""
-
-    def git(*arguments: str) -> str:
-        here = Path(__file__).parent
-        found = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True)
-        return found.stdout.strip()
-
-    changed = git("status", "--porcelain", "--", ":/csrc", ":/include", ":/python/edgeqat/ops")
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+RESULT = harness.RESULTS / "fake_quantize.json"
 
 
 def candidates(x: Tensor, grad: Tensor) -> dict[str, Callable[[], Any]]:
@@ -76,26 +45,14 @@ def candidates(x: Tensor, grad: Tensor) -> dict[str, Callable[[], Any]]:
 
 def measure(elements: int, rounds: int) -> dict[str, dict[str, float]]:
     """Milliseconds of each candidate: the median over the rounds and the quartiles."""
-    generator = torch.Generator().manual_seed(SEED)
+    generator = torch.Generator().manual_seed(harness.SEED)
     x = (4 * torch.randn(elements, generator=generator)).requires_grad_()
     grad = torch.randn(elements, generator=generator)
     steps = candidates(x, grad)
     difference = steps["edgeqat"]()[0] != steps["torch"]()[0]
     if difference.any():
         raise RuntimeError(f"gradients differ from torch's in {int(difference.sum())} elements")
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for round_index in range(rounds + 2):
-        for name, step in steps.items():
-            start = time.thread_time()
-            step()
-            elapsed = time.thread_time() - start
-            if round_index >= 2:  # the first two rounds warm up caches and the allocator
-                times[name].append(1e3 * elapsed)
-    summary = {}
-    for name, values in times.items():
-        low, median, high = statistics.quantiles(values, n=4)
-        summary[name] = {"median_ms": median, "quartile_low_ms": low, "quartile_high_ms": high}
-    return summary
+    return harness.take_turns(steps, rounds)
 
 
 LABELS = {
@@ -108,35 +65,25 @@ LABELS = {
 
 def main() -> int:
     """Measure, print a table, write the JSON; fails below the bar."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = harness.arguments(__doc__, RESULT, rounds=31)
     parser.add_argument("--elements", type=int, default=ELEMENTS)
-    parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--output", type=Path, default=RESULT)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     results = measure(arguments.elements, arguments.rounds)
     speedup = results["torch"]["median_ms"] / results["edgeqat"]["median_ms"]
-    document = {
-        "task": "fake_quantize forward + backward, float32, per tensor",
-        "command": "python tests/bench/fake_quantize.py",
-        "commit": commit(),
-        "cpu": cpu_name(),
-        "isa": edgeqat._C.active_isa(),
-        "threads": torch.get_num_threads(),
-        "clock": "processor time of the thread",
-        "torch": torch.__version__,
-        "seeds": [SEED],
-        "date": datetime.datetime.now(tz=datetime.timezone.utc).date().isoformat(),
-        "elements": arguments.elements,
-        "rounds": arguments.rounds,
-        "measured": results,
-        "columns": [
+    document = harness.document(
+        "fake_quantize forward + backward, float32, per tensor",
+        "python tests/bench/fake_quantize.py",
+        elements=arguments.elements,
+        rounds=arguments.rounds,
+        measured=results,
+        columns=[
             "forward + backward, 4.2 million float32, one thread",
             "median, ms",
             "quartiles, ms",
             "times edgeqat's time",
         ],
-        "rows": [
+        rows=[
             [
                 LABELS[name],
                 f"{row['median_ms']:.2f}",
@@ -145,9 +92,8 @@ def main() -> int:
             ]
             for name, row in results.items()
         ],
-    }
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    arguments.output.write_text(json.dumps(document, indent=2) + "\n")
+    )
+    harness.write(document, arguments.output)
     for name, row in results.items():
         spread = f"{row['quartile_low_ms']:.2f} to {row['quartile_high_ms']:.2f}"
         print(f"{name:8} {row['median_ms']:8.2f} ms   quartiles {spread}")
