@@ -5,6 +5,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cmath>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -12,6 +15,7 @@
 
 #include "edgeqat/fake_quantize.h"
 #include "edgeqat/isa.h"
+#include "edgeqat/lsq_fake_quantize.h"
 #include "edgeqat/observer.h"
 #include "edgeqat/packing.h"
 #include "edgeqat/qparams.h"
@@ -136,6 +140,32 @@ std::tuple<py::array, py::array> ChooseQParamsArrays(const Scales& min_val, cons
   return {scale, zero_point};
 }
 
+py::array LearnedSteps(const Scales& scale, std::int32_t qmin, std::int32_t qmax,
+                       const std::string& rule) {
+  const std::string op = "learned_step";
+  constexpr const char* kRules[] = {"lsq", "power_of_two", "pact"};
+  const auto* const found = std::find(std::begin(kRules), std::end(kRules), rule);
+  if (found == std::end(kRules)) {
+    Fail(op, "rule", "'lsq', 'power_of_two' or 'pact'", "'" + rule + "'",
+         "They differ in how the parameter becomes the step.");
+  }
+  CheckRange(op, qmin, qmax);
+  for (py::ssize_t i = 0; i < scale.size(); ++i) {
+    if (std::isfinite(scale.data()[i])) continue;
+    Fail(op, "scale", "finite",
+         std::to_string(scale.data()[i]) + " at position " + std::to_string(i),
+         "A learned parameter that diverged: lower its learning rate or clip its gradient.");
+  }
+  py::array_t<float> step(ShapeOf(scale));
+  learned_step({.scale = scale.data(),
+                .count = scale.size(),
+                .qmin = qmin,
+                .qmax = qmax,
+                .rule = static_cast<StepRule>(found - std::begin(kRules)),
+                .step = step.mutable_data()});
+  return step;
+}
+
 py::array Pack(const py::array& codes, int bits) {
   const bool is_signed = IsSigned("pack", codes);
   const py::array data = RowMajor(codes);
@@ -243,6 +273,17 @@ bound, min > max, or a code range wider than 8 bits.
 [-64]
 )";
 
+constexpr const char* kLearnedStepDoc =
+    R"(The step in use of learned scale parameters, positive for every finite one.
+
+With m = max(abs(scale), 2**-100): m ('lsq'), the next power of two from m on ('power_of_two'), or
+m / (qmax - qmin) ('pact'). Returns float32 of scale's shape. Raises ValueError for NaN, infinities and other rules.
+
+>>> from edgeqat import _C
+>>> _C.learned_step([-0.25, 5.0], 0, 15, rule="power_of_two").tolist()
+[0.25, 8.0]
+)";
+
 constexpr const char* kPackDoc =
     R"(Packs int8 or uint8 codes into ceil(n * bits / 8) bytes; bits is 2, 4 or 8.
 
@@ -280,6 +321,8 @@ void BindOps(py::module_& m) {
         kObserveDoc);
   m.def("choose_qparams", &ChooseQParamsArrays, py::arg("min_val"), py::arg("max_val"),
         py::arg("qmin"), py::arg("qmax"), py::arg("symmetric"), kChooseDoc);
+  m.def("learned_step", &LearnedSteps, py::arg("scale"), py::arg("qmin"), py::arg("qmax"),
+        py::arg("rule") = "lsq", kLearnedStepDoc);
   m.def("pack", &Pack, py::arg("codes"), py::arg("bits"), kPackDoc);
   m.def("unpack", &Unpack, py::arg("packed"), py::arg("bits"), py::arg("shape"), py::arg("signed"),
         kUnpackDoc);

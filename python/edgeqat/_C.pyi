@@ -34,6 +34,7 @@ __all__: list[str] = [
     "fake_quantize",
     "find_target",
     "graph_ops",
+    "learned_step",
     "load_checkpoint",
     "observe_minmax",
     "pack",
@@ -694,6 +695,23 @@ def find_target(name: str) -> Target:
 def graph_ops() -> list[str]:
     """
     The ops of a Graph that the reference executes, sorted.
+    """
+
+def learned_step(
+    scale: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    qmin: typing.SupportsInt | typing.SupportsIndex,
+    qmax: typing.SupportsInt | typing.SupportsIndex,
+    rule: str = "lsq",
+) -> numpy.ndarray:
+    """
+    The step in use of learned scale parameters, positive for every finite one.
+
+    With m = max(abs(scale), 2**-100): m ('lsq'), the next power of two from m on ('power_of_two'), or
+    m / (qmax - qmin) ('pact'). Returns float32 of scale's shape. Raises ValueError for NaN, infinities and other rules.
+
+    >>> from edgeqat import _C
+    >>> _C.learned_step([-0.25, 5.0], 0, 15, rule="power_of_two").tolist()
+    [0.25, 8.0]
     """
 
 def load_checkpoint(path: typing.Any, *, verify: bool = True) -> dict[str, typing.Any]:

@@ -48,6 +48,21 @@ def test_quantize_round_trip(dtype: Any, qmin: int, qmax: int, axis: int | None)
     np.testing.assert_array_equal(simulated, values.astype(dtype))
 
 
+def test_learned_step() -> None:
+    scale = np.array([[0.3, -0.25], [0.0, 5.0]], np.float32)
+    np.testing.assert_array_equal(
+        _C.learned_step(scale, -8, 7), np.maximum(np.abs(scale), np.float32(2.0**-100))
+    )
+    powers = _C.learned_step(scale, -8, 7, rule="power_of_two")
+    assert powers.tolist() == [[0.5, 0.25], [2.0**-100, 8.0]]
+    pact = _C.learned_step(np.float32([6.0]), 0, 15, "pact")
+    np.testing.assert_array_equal(pact, np.float32([6.0]) / np.float32(15))
+    with pytest.raises(ValueError, match="scale must be finite, found nan at position 1"):
+        _C.learned_step([1.0, np.nan], -8, 7)
+    with pytest.raises(ValueError, match="rule must be 'lsq'"):
+        _C.learned_step([1.0], -8, 7, "cubic")
+
+
 def test_groups_and_mask() -> None:
     rng = np.random.default_rng(1)
     x = rng.normal(size=(3, 8)).astype(np.float32)
