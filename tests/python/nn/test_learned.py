@@ -20,10 +20,11 @@ AFFINE = QuantSpec(4, symmetric=False)
 
 
 def lsq(x: Tensor, step: Tensor, low: int, high: int) -> Tensor:
-    """LSQ in float64 with autograd: rounding and its residual are constants of the step."""
+    """LSQ in float64 with autograd: rounding is a constant of the step; a value is clipped where its code is."""
     ratio = x / step
-    clipped = ratio.clamp(low, high)
-    return (clipped + (torch.round(clipped) - clipped).detach()) * step
+    code = torch.round(ratio.detach())
+    inside = (code >= low) & (code <= high)
+    return torch.where(inside, ratio + (code - ratio).detach(), code.clamp(low, high)) * step
 
 
 def test_weight_gradients_are_those_of_the_paper() -> None:
