@@ -3,6 +3,7 @@
 // set follows.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 
@@ -47,28 +48,68 @@ class SumCursor {
         run_(columns_ ? layout.numel() : layout.rows * layout.width),
         offset_(begin % run_) {}
 
-  // Adds the next `count` values; a piece starts at the start of a row.
+  // Adds the next `count` values, at most a block; a piece starts at the start of a row.
   EDGEQAT_ALWAYS_INLINE void Add(const float* values, std::int64_t count, double* sums) {
-    for (std::int64_t done = 0; done < count;) {
-      const std::int64_t left = width_ == 1 ? run_ - offset_ : width_ - column_;
-      const std::int64_t length = left < count - done ? left : count - done;
-      double* const sum = sums + first_ + column_;
-      if (width_ == 1) {
-        *sum += LaneSum(values + done, length);
-      } else {
-        for (std::int64_t j = 0; j < length; ++j) sum[j] += static_cast<double>(values[done + j]);
-        column_ = length == left ? 0 : column_ + length;
-      }
-      done += length;
-      offset_ += length;
-      if (offset_ == run_) {
-        offset_ = 0;
-        first_ += width_;
-      }
+    if (width_ == 1) {
+      AddRuns(values, count, sums);
+    } else if (width_ * kRowsToGather <= kBlock && run_ >= width_ * kRowsToGather) {
+      AddRows(values, count, sums);
+    } else {
+      AddColumns(values, count, sums);
     }
   }
 
  private:
+  // From here on it pays to add rows in float32 before they go to the sums in double.
+  static constexpr std::int64_t kRowsToGather = 4;
+
+  EDGEQAT_ALWAYS_INLINE void Advance(std::int64_t length) {
+    offset_ += length;
+    if (offset_ == run_) {
+      offset_ = 0;
+      first_ += width_;
+    }
+  }
+
+  EDGEQAT_ALWAYS_INLINE void AddRuns(const float* values, std::int64_t count, double* sums) {
+    for (std::int64_t done = 0; done < count;) {
+      const std::int64_t length = std::min(run_ - offset_, count - done);
+      sums[first_] += LaneSum(values + done, length);
+      done += length;
+      Advance(length);
+    }
+  }
+
+  EDGEQAT_ALWAYS_INLINE void AddColumns(const float* values, std::int64_t count, double* sums) {
+    for (std::int64_t done = 0; done < count;) {
+      const std::int64_t length = std::min(width_ - column_, count - done);
+      double* const sum = sums + first_ + column_;
+      for (std::int64_t j = 0; j < length; ++j) sum[j] += static_cast<double>(values[done + j]);
+      done += length;
+      column_ = column_ + length == width_ ? 0 : column_ + length;
+      Advance(length);
+    }
+  }
+
+  // The rows of one run that the values hold, first in float32.
+  EDGEQAT_ALWAYS_INLINE void AddRows(const float* values, std::int64_t count, double* sums) {
+    alignas(64) float gathered[kBlock / kRowsToGather];
+    for (std::int64_t done = 0; done < count;) {
+      const std::int64_t end = done + std::min(run_ - offset_, count - done);
+      double* const sum = sums + first_;
+      for (std::int64_t j = 0; j < width_; ++j) gathered[j] = 0.0F;
+      while (done < end) {
+        const std::int64_t length = std::min(width_ - column_, end - done);
+        float* const row = gathered + column_;
+        for (std::int64_t j = 0; j < length; ++j) row[j] += values[done + j];
+        done += length;
+        column_ = column_ + length == width_ ? 0 : column_ + length;
+        Advance(length);
+      }
+      for (std::int64_t j = 0; j < width_; ++j) sum[j] += static_cast<double>(gathered[j]);
+    }
+  }
+
   bool columns_;
   std::int64_t width_, run_;
   std::int64_t offset_;
