@@ -183,10 +183,30 @@ def main() -> int:
                 f"{network:10} {candidate:24} {row['float_ms']:8.1f} ms float, x{row['ratio']:.2f} time, "
                 f"x{row['memory_ratio']:.2f} memory"
             )
-    from harness import provenance
+    from harness import document, write
 
-    document = {**provenance("python tests/bench/training_step.py"), "rows": rows}
-    arguments.output.write_text(json.dumps(document, indent=2) + "\n")
+    result = document(
+        "one training step, batch 128, SGD with momentum: quantization-aware against float",
+        "python tests/bench/training_step.py --python brevitas=ENV/bin/python torchao=ENV/bin/python",
+        measured=rows,
+        rounds=arguments.rounds,
+        columns=[
+            "network",
+            "quantizers",
+            "step, times float's (quartiles)",
+            "peak memory, times float's",
+        ],
+        rows=[
+            [
+                row["network"],
+                row["candidate"],
+                f"{row['ratio']:.2f} ({row['ratio_quartiles'][0]:.2f} to {row['ratio_quartiles'][1]:.2f})",
+                f"{row['memory_ratio']:.2f}",
+            ]
+            for row in rows
+        ],
+    )
+    write(result, arguments.output)
     return 0
 
 
