@@ -20,15 +20,18 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+import edgeqat
 from datasets import Split
-from training import Augment, Normalize, Schedule, accuracy, batches, predictions, train
+from edgeqat.quantization.batch_norm import reestimate_batch_norm
+from edgeqat.quantization.oscillation import Oscillation
+from training import Augment, Normalize, Schedule, accuracy, augment, batches, predictions, train
 
 ROWS = ("float", "naive 4 bit", "PTQ W8A8", "PTQ W4A8", "QAT W4A8", "QAT W4A4")
 
@@ -51,6 +54,8 @@ class Task:
     extra: dict[str, Split] = dataclasses.field(default_factory=dict)  # scored for information
     batch: int = 128
     augmentation: Augment | None = None  # None: flips and shifts of images
+    # name -> arguments of `Oscillation`; a row "LSQ W3A3 NAME" also re-estimates BatchNorm
+    controls: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
 
     def schedule(self, seed: int) -> Schedule:
         """What the float row and the QAT rows of one seed have in common."""
@@ -114,7 +119,13 @@ def float_bytes(model: nn.Module, path: Path) -> int:
     return path.stat().st_size
 
 
-def fit(task: Task, model: nn.Module, schedule: Schedule, checkpoint: Path) -> None:
+def fit(
+    task: Task,
+    model: nn.Module,
+    schedule: Schedule,
+    checkpoint: Path,
+    oscillation: Oscillation | None = None,
+) -> None:
     """Trains ``model`` in place on the task's training images."""
     train(
         model,
@@ -123,23 +134,72 @@ def fit(task: Task, model: nn.Module, schedule: Schedule, checkpoint: Path) -> N
         schedule,
         checkpoint,
         augmentation=task.augmentation,
+        oscillation=oscillation,
         label=checkpoint.stem,
     )
 
 
-def quantized_row(
-    task: Task, start: nn.Module, recipe: str, stem: Path, schedule: Schedule | None
-) -> tuple[nn.Module, dict[str, Any]]:
-    """Quantizes ``start``, trains it if there is a schedule (QAT), saves, exports, runs it."""
-    import edgeqat
+def recipe_of(kind: str, widths: str) -> edgeqat.Recipe:
+    """PTQ and QAT take the range of the values, LSQ learns the step of weights and activations."""
+    recipe = edgeqat.Recipe.named(widths.lower())
+    if kind == "LSQ":
+        recipe = recipe.replace(weight_quantizer="lsq", activation_quantizer="lsq")
+    return recipe
 
+
+def augmented_batches(task: Task, schedule: Schedule) -> Iterator[Tensor]:
+    """One more epoch of the inputs that training saw, without labels."""
+    generator = torch.Generator().manual_seed(schedule.seed)
+    order = torch.randperm(len(task.train), generator=generator)
+    for rows in order.split(schedule.batch):
+        images = task.train.images[rows]
+        if task.augmentation is None:
+            images = augment(images, schedule.shift, True, generator)
+        else:
+            images = task.augmentation(images, generator)
+        yield task.normalize(images)
+
+
+def learn_steps(
+    task: Task, student: nn.Module, schedule: Schedule, stem: Path, control: str | None
+) -> dict[str, float]:
+    """Trains with learned steps and the task's control of that name; the share that oscillates.
+
+    A control without settings is the plain row with fresh BatchNorm statistics, so it reads that
+    row's checkpoint instead of training once more.
+    """
+    settings = {} if control is None else task.controls[control]
+    plain = stem.with_name(stem.name.replace(f"_{control}-seed", "-seed"))
+    steps = schedule.epochs * (len(task.train) // schedule.batch)
+    oscillation = Oscillation(student, total_steps=steps, **settings)
+    checkpoint = (stem if settings else plain).with_suffix(".pt")
+    fit(task, student, schedule, checkpoint, oscillation)
+    if control is not None:
+        reestimate_batch_norm(student, augmented_batches(task, schedule))
+    rows = oscillation.report()
+    elements = sum(row.elements for row in rows)
+    return {
+        "oscillating": 100.0 * sum(row.oscillating * row.elements for row in rows) / elements,
+        "frozen": 100.0 * sum(row.frozen * row.elements for row in rows) / elements,
+    }
+
+
+def quantized_row(
+    task: Task, start: nn.Module, row: str, stem: Path, schedule: Schedule
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Quantizes ``start``, trains it unless the row is one of PTQ, saves, exports, runs it."""
+    kind, widths, *control = row.split()
+    recipe = recipe_of(kind, widths)
+    figures: dict[str, Any] = {}
     calibration = task.train[0:1024]
     example = task.normalize(task.train.images[:2])
     plan = edgeqat.plan(start, (example,), recipe=recipe, target="onnxruntime")
     student = edgeqat.prepare(start, plan)
     edgeqat.calibrate(student, batches(calibration, task.normalize, 128))
-    if schedule is not None:
+    if kind == "QAT":
         fit(task, student, schedule, stem.with_suffix(".pt"))
+    elif kind == "LSQ":
+        figures |= learn_steps(task, student, schedule, stem, control[0] if control else None)
     student.eval()
 
     checkpoint, exported = stem.with_suffix(".safetensors"), stem.with_suffix(".onnx")
@@ -148,6 +208,7 @@ def quantized_row(
     trained = predictions(student, task.reported, task.normalize)
     deployed = onnx_predictions(exported, task.reported, task.normalize)
     return student, {
+        **figures,
         "checkpoint_bytes": checkpoint.stat().st_size,
         "onnx_bytes": exported.stat().st_size,
         "onnx_accuracy": accuracy(deployed, task.reported),
@@ -165,16 +226,15 @@ def measure(task: Task, row: str, seed: int, out: Path) -> dict[str, Any]:
     schedule = task.schedule(seed)
     model = task.start(seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     result: dict[str, Any] = {"row": row, "seed": seed}
-    kind, *recipe = row.split()
-    if kind != "QAT":  # the float row itself, or a row that starts from it
+    kind = row.split()[0]
+    if kind not in ("QAT", "LSQ"):  # the float row itself, or a row that starts from it
         fit(task, model, schedule, out / f"float-seed{seed}.pt")
     if kind == "float":
         result["checkpoint_bytes"] = float_bytes(model, stem.with_suffix(".safetensors"))
     elif kind == "naive":
         model = rounded_per_tensor(model)
     else:
-        training = schedule if kind == "QAT" else None
-        model, figures = quantized_row(task, model, recipe[0].lower(), stem, training)
+        model, figures = quantized_row(task, model, row, stem, schedule)
         result |= figures
     chosen = {} if task.choice is None else {"choice": task.choice}
     for name, split in {**chosen, "reported": task.reported, **task.extra}.items():
@@ -221,7 +281,7 @@ def spread(values: list[float]) -> str:
 def print_table(results: list[dict[str, Any]]) -> None:
     """One line a row: accuracy on the reported images, bytes, agreement with ONNX Runtime."""
     titles = f"{'accuracy %':>14} {'vs float':>9} {'bytes':>10} {'in ONNX Runtime %':>18}"
-    print(f"\n{'row':<12} {titles} {'same class %':>13}")
+    print(f"\n{'row':<16} {titles} {'same class %':>13}")
     reference = {r["seed"]: r["reported"] for r in results if r["row"] == "float"}
     for row in dict.fromkeys(r["row"] for r in results):
         runs = [r for r in results if r["row"] == row]
@@ -230,7 +290,7 @@ def print_table(results: list[dict[str, Any]]) -> None:
         onnx = [r["onnx_accuracy"] for r in runs if "onnx_accuracy" in r]
         same = [r["onnx_agreement"] for r in runs if "onnx_agreement" in r]
         print(
-            f"{row:<12} {spread([r['reported'] for r in runs]):>14} "
+            f"{row:<16} {spread([r['reported'] for r in runs]):>14} "
             f"{f'{statistics.mean(pairs):+.2f}' if pairs else '-':>9} {size:>10} "
             f"{spread(onnx) if onnx else '-':>18} {f'{min(same):.2f}' if same else '-':>13}"
         )

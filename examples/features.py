@@ -99,3 +99,10 @@ def shift_and_noise(waves: Tensor, shift: int, noise: float, generator: torch.Ge
     level = level * torch.rand(count, 1, 1, 1, generator=generator)
     level = level * (torch.rand(count, 1, 1, 1, generator=generator) < 0.5)
     return moved + level * torch.randn(moved.shape, generator=generator)
+
+
+def with_noise(waves: Tensor, level: float, seed: int) -> Tensor:
+    """Adds white noise to every clip, its deviation ``level`` times the clip's peak."""
+    waves = waves.float()
+    noise = torch.randn(waves.shape, generator=torch.Generator().manual_seed(seed))
+    return waves + level * waves.abs().amax(dim=-1, keepdim=True) * noise

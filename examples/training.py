@@ -18,6 +18,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from datasets import Split
+from edgeqat.quantization.oscillation import Oscillation
+from edgeqat.quantization.parameters import parameter_groups
 
 Normalize = Callable[[Tensor], Tensor]  # what a split holds -> what the network takes
 Augment = Callable[[Tensor, torch.Generator], Tensor]
@@ -106,24 +108,29 @@ def train(
     *,
     flip: bool = True,
     augmentation: Augment | None = None,
+    oscillation: Oscillation | None = None,
     label: str = "train",
 ) -> nn.Module:
     """Trains in place; goes on from ``checkpoint`` with the batches of an unbroken run.
 
-    ``augmentation`` takes the place of flips and shifts, for data that are no images.
+    ``augmentation`` takes the place of flips and shifts, for data that are no images;
+    ``oscillation`` counts, damps or freezes weights after every step.
 
     Raises:
         ValueError: the checkpoint was written with another schedule.
     """
     steps = len(split) // schedule.batch
-    optimizer = torch.optim.SGD(
-        model.parameters(), schedule.lr, momentum=0.9, weight_decay=schedule.weight_decay
+    # One rule for float and quantized models; learned steps alone have no weight decay.
+    groups = parameter_groups(
+        model, lr=schedule.lr, weight_decay=schedule.weight_decay, decay_norms_and_biases=True
     )
+    optimizer = torch.optim.SGD(groups, schedule.lr, momentum=0.9)
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, schedule.lr, total_steps=steps * schedule.epochs
     )
     config = {**dataclasses.asdict(schedule), "images": len(split), "flip": flip}
-    done = _resume(checkpoint, config, model, optimizer, scheduler)
+    parts = [model, optimizer, scheduler] + ([] if oscillation is None else [oscillation])
+    done = _resume(checkpoint, config, *parts)
     for epoch in range(done, schedule.epochs):
         # Seeded by (seed, epoch): a resumed epoch sees what the unbroken run would have seen.
         generator = torch.Generator().manual_seed(1_000_003 * schedule.seed + epoch)
@@ -144,10 +151,12 @@ def train(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            if oscillation is not None:
+                oscillation.step()
             scheduler.step()
             if step % 20 == 0:
                 bar.set_postfix(loss=f"{loss.item():.3f}")
-        states = [model.state_dict(), optimizer.state_dict(), scheduler.state_dict()]
+        states = [part.state_dict() for part in parts]
         temporary = checkpoint.with_suffix(f".{os.getpid()}.tmp")
         torch.save({"config": config, "epochs": epoch + 1, "states": states}, temporary)
         temporary.replace(checkpoint)

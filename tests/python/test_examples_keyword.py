@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import wave
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 
+import comparison
 import keyword_qat
 import speech
 from comparison import Task
 from features import Features, mel_matrix, mfcc, shift_and_noise
+from networks import DSCNN
 from training import Schedule
 
 
@@ -227,3 +230,29 @@ def test_every_speaker_is_left_out_once(tmp_path: Path, monkeypatch: pytest.Monk
     keyword_qat.main()
     assert seen == [(10, {0, 1}), (10, {0, 1})]
     assert (tmp_path / "results.json").exists()
+
+
+def test_rows_with_learned_steps_count_and_freeze(tmp_path: Path) -> None:
+    found = recordings()
+
+    def start(_: int) -> DSCNN:
+        torch.manual_seed(0)
+        return DSCNN(classes=2, channels=8)
+
+    task = keyword_qat.task_of(found, found.take >= 5, found.take < 5, tmp_path)
+    task = dataclasses.replace(
+        task,
+        start=start,
+        epochs=2,
+        batch=5,
+        lr=0.2,
+        # With momentum 1 the frequency is the last step's event: whatever turns back is frozen.
+        controls={"freeze": {"momentum": 1.0, "freeze": 0.5}},
+    )
+    plain = comparison.measure(task, "LSQ W3A4", 0, tmp_path)
+    frozen = comparison.measure(task, "LSQ W3A4 freeze", 0, tmp_path)
+    assert plain["oscillating"] > 0.0
+    assert plain["frozen"] == 0.0
+    assert frozen["frozen"] > 0.0
+    assert min(plain["onnx_agreement"], frozen["onnx_agreement"]) >= 90.0
+    assert comparison.measure(task, "LSQ W3A4 freeze", 0, tmp_path) == frozen  # read back
