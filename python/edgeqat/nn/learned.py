@@ -200,7 +200,10 @@ class LearnedActivationQuantizer(ActivationQuantizer):
         values = initial_step.sample(x)
         if not values.numel():
             return
-        self.signed = self.spec.symmetric or bool(self.min_val < 0)
+        signed = self.spec.symmetric or bool(self.min_val < 0)
+        if signed != self.signed:
+            self.signed = signed
+            self.steps_seen.zero_()  # steps of the other range of codes do not count
         low, high = self._code_range
         if self.offset is not None:
             step, offset = initial_step.mse_step_and_offset(values, low, high)
@@ -209,12 +212,10 @@ class LearnedActivationQuantizer(ActivationQuantizer):
         if self.rule == "pact":
             step = step * (high - low)
         self.steps_seen += 1
-        weight = 1.0 / self.steps_seen
-        self.step.lerp_(step, weight) if int(self.steps_seen) > 1 else self.step.copy_(step)
+        seen = int(self.steps_seen)
+        self.step.copy_(step if seen == 1 else torch.lerp(self.step, step, 1.0 / seen))
         if offset is not None and self.offset is not None:
-            self.offset.lerp_(offset, weight) if int(self.steps_seen) > 1 else self.offset.copy_(
-                offset
-            )
+            self.offset.copy_(offset if seen == 1 else torch.lerp(self.offset, offset, 1.0 / seen))
         self._synchronise()
 
     @torch.no_grad()
@@ -229,6 +230,13 @@ class LearnedActivationQuantizer(ActivationQuantizer):
         if not torch.compiler.is_exporting():
             self.scale.copy_(scale)
             self.zero_point.copy_(zero_point)
+
+    def train(self, mode: bool = True) -> LearnedActivationQuantizer:
+        """As nn.Module.train; entering eval mode brings `scale` and `zero_point` in step with what was learned."""
+        super().train(mode)
+        if not mode and self._seen:
+            self._synchronise()
+        return self
 
     def _load_from_state_dict(
         self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any, **keywords: Any

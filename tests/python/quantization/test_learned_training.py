@@ -77,6 +77,18 @@ def test_trained_is_deployed(rule: str, bits: int, tmp_path: Path) -> None:
         torch.testing.assert_close(loaded(x), expected, rtol=0, atol=0.02)
 
 
+@pytest.mark.parametrize("rule", RULES)
+def test_the_last_step_of_the_optimizer_is_deployed(rule: str) -> None:
+    """No call in eval mode stands between training and convert."""
+    student, x = student_of(*RULES[rule])
+    train(student, x)
+    converted = edgeqat.convert(student)
+    with torch.no_grad():
+        torch.testing.assert_close(converted(x), student.eval()(x), rtol=0, atol=0.02)
+    quantizer = student.quantizers.conv2.input
+    assert float(converted.state_dict()["conv2.input_scale"]) == float(quantizer.scale)
+
+
 def test_ternary_weights() -> None:
     student, x = student_of("ternary", "lsq", bits=2)
     train(student, x)
