@@ -57,8 +57,17 @@ def results(case: Case) -> Iterator[tuple[str, Any]]:
     channels = 1 if q.axis is None or q.group_size else x.shape[q.axis]
     low, high = torch.full((channels,), torch.inf), torch.full((channels,), -torch.inf)
     count = torch.zeros(2, dtype=torch.int64)
-    functional.observe_minmax_(x, low, high, count, axis=None if channels == 1 else q.axis)
+    axis = None if channels == 1 else q.axis
+    functional.observe_minmax_(x, low, high, count, axis=axis)
     yield "observe_minmax_", (low, high, count)
+    low, high = torch.full((channels,), torch.inf), torch.full((channels,), -torch.inf)
+    known = (low, high, torch.zeros(2, dtype=torch.int64))
+    known = (*known, torch.ones(channels), torch.zeros(channels, dtype=torch.int32))
+    for activation in ("relu6", "hardswish"):  # a fresh state, then one with a range
+        y = functional.observe_fake_quantize_(
+            x, *known, -8, 7, False, axis=axis, activation=activation
+        )
+        yield "observe_fake_quantize_", (y, *(part.clone() for part in known))
 
 
 def learned(case: Case) -> Iterator[tuple[str, Any]]:
