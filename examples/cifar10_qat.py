@@ -38,6 +38,24 @@ def published(folder: Path) -> ResNet20:
     return model.eval()
 
 
+def task(folder: Path, epochs: int = 2, lr: float = 0.05) -> Task:
+    """Fine-tuning from the published weights on the JPEG copy."""
+    _, lossless = datasets.cifar10_lossless(folder)
+    train, test = datasets.cifar10_jpeg(folder)
+    return Task(
+        name="ResNet-20 on CIFAR-10 (JPEG copy)",
+        start=lambda _: published(folder),  # the seed decides the images' order and augmentation
+        train=train,
+        choice=test[0:5000],
+        reported=test[5000:10000],
+        normalize=NORMALIZE,
+        epochs=epochs,
+        lr=lr,
+        shift=4,
+        extra={"lossless": lossless},
+    )
+
+
 def main() -> None:
     options = arguments(__doc__, "cifar10_qat")
     folder = datasets.data_folder(options.data)
@@ -46,21 +64,9 @@ def main() -> None:
     right = int((predictions(published(folder), lossless, NORMALIZE) == lossless.labels).sum())
     print(f"published weights, lossless part: {right} of {len(lossless)} right")
 
-    train, test = datasets.cifar10_jpeg(folder)
-    task = Task(
-        name="ResNet-20 on CIFAR-10 (JPEG copy)",
-        start=lambda _: published(folder),  # the seed decides the images' order and augmentation
-        train=train,
-        choice=test[0:5000],
-        reported=test[5000:10000],
-        normalize=NORMALIZE,
-        epochs=2,
-        lr=0.05,
-        shift=4,
-        extra={"lossless": lossless},
-    )
     torch.manual_seed(0)
-    compare(task, options, {"published_lossless_right": right, "lossless_images": len(lossless)})
+    notes = {"published_lossless_right": right, "lossless_images": len(lossless)}
+    compare(task(folder), options, notes)
 
 
 if __name__ == "__main__":
