@@ -58,8 +58,10 @@ def lsq(
     step = expand(step_of(scale, qmin, qmax, rule), x, axis, group_size)
     shift = torch.zeros_like(step) if offset is None else expand(offset, x, axis, group_size)
     zero = (-shift / step).detach().round().clamp(qmin, qmax)
-    position = (a / step).detach().round() + zero
-    residual = position - zero - (a / step).detach()
+    ratio = (a / step).detach()
+    # clipped beyond the outermost codes, as in the paper, not half a step later
+    below, above = ratio < qmin - zero, ratio > qmax - zero
+    residual = ratio.round() - ratio
     passing = a
     if delta and a.requires_grad:
         passing = a * 1.0
@@ -69,8 +71,8 @@ def lsq(
     snapped = shift + (-zero * step - shift).detach()
     low = qmin * step + snapped
     high = qmax * step + snapped
-    y = torch.where(position < qmin, low, torch.where(position > qmax, high, inside))
-    in_range = (position >= qmin) & (position <= qmax)
+    y = torch.where(below, low, torch.where(above, high, inside))
+    in_range = ~(below | above)
     if mask is not None:
         y = torch.where(mask, y, torch.zeros_like(y))
         in_range = in_range & mask

@@ -82,9 +82,9 @@ struct StepOf {
   EDGEQAT_ALWAYS_INLINE float highest(std::int64_t i) const { return kUniform ? high : p.highs[i]; }
 };
 
-// y and the residual, a byte that stands alone in 32 bits. One step wider than the range tells
-// clipped from in range. Adding 1.5 * 2^23 rounds half to even and leaves the integer in the low
-// bits.
+// y and the residual, a byte that stands alone in 32 bits. Clamping one step wider
+// than the range keeps wide - v the residual of all that is in range. Adding 1.5 * 2^23 rounds half
+// to even and leaves the integer in the low bits.
 template <bool kUniform>
 EDGEQAT_ALWAYS_INLINE void LsqTrainBlock(const float* a, const BlockQParams& p, float levels,
                                          std::int64_t count, float* y, std::int32_t* residual) {
@@ -97,8 +97,8 @@ EDGEQAT_ALWAYS_INLINE void LsqTrainBlock(const float* a, const BlockQParams& p, 
     const float q = Clamp(wide, low, high);
     const float r = (wide - v) * levels;
     const float finite = wide == wide ? r : 0.0F;
-    const float upper = wide > high ? static_cast<float>(kResidualHigh) : finite;
-    const float code = wide < low ? static_cast<float>(kResidualLow) : upper;
+    const float upper = v > high ? static_cast<float>(kResidualHigh) : finite;
+    const float code = v < low ? static_cast<float>(kResidualLow) : upper;
     y[i] = q * step;
     residual[i] = std::bit_cast<std::int32_t>(code + 0x1.8p23F);
   }
@@ -185,20 +185,20 @@ EDGEQAT_ALWAYS_INLINE void LsqBackwardBlock(const LsqBackwardArgs& args, const f
     const float wide = RoundHalfEven(Clamp(v, low - 1.0F, high + 1.0F));
     const float r = wide - v;
     const float gradient = g[i];
-    const float upper = wide > high ? qmax : r * weight;
-    const float term = gradient * (wide < low ? qmin : upper);
+    const float upper = v > high ? qmax : r * weight;
+    const float term = gradient * (v < low ? qmin : upper);
     float inside = gradient;
     if constexpr (kShaped) {
       const float magnitude = __builtin_fabsf(gradient);
       inside = (gradient - magnitude * (r * delta)) + damping * (a[i] - wide * step);
     }
-    const float below = wide < low ? 0.0F : inside;
+    const float below = v < low ? 0.0F : inside;
     if constexpr (kOffset) {
-      const float above = wide > high ? gradient : 0.0F;
-      terms.offset[i] = wide < low ? gradient : above;
+      const float above = v > high ? gradient : 0.0F;
+      terms.offset[i] = v < low ? gradient : above;
     }
     terms.step[i] = term;
-    grad_x[i] = wide > high ? 0.0F : below;
+    grad_x[i] = v > high ? 0.0F : below;
   }
 }
 

@@ -32,8 +32,7 @@ __global__ void LsqKernel(LsqFakeQuantizeArgs p, QparamIndex index, std::int64_t
       const float a = Activate(p.activation, value);
       const float position = GridPosition(a, grid);
       out.values[k] = FromFloat<T>(kept ? ValueAt(position, grid) : 0.0f);
-      residual.values[k] =
-          kept ? ResidualCode(value, a, position, grid, p.activation) : kResidualDead;
+      residual.values[k] = kept ? ResidualCode(value, a, grid, p.activation) : kResidualDead;
     }
     StorePack(y, first, count, whole, out);
     if (p.residual != nullptr) StorePack(p.residual, first, count, whole, residual);

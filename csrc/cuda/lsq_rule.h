@@ -27,11 +27,21 @@ EDGEQAT_HOST_DEVICE inline float ResidualAt(float a, const Grid& grid) {
   return Subtract(RoundHalfEven(v), v);
 }
 
+// Whether v = a / step lies outside the codes; the limits are whole numbers below 512, so the
+// differences are exact.
+EDGEQAT_HOST_DEVICE inline bool IsBelow(float v, const Grid& grid) {
+  return v < Subtract(grid.qmin, grid.zero_point);
+}
+EDGEQAT_HOST_DEVICE inline bool IsAbove(float v, const Grid& grid) {
+  return v > Subtract(grid.qmax, grid.zero_point);
+}
+
 // The byte that backward keeps of an element.
-EDGEQAT_HOST_DEVICE inline std::int8_t ResidualCode(float x, float a, float position,
-                                                    const Grid& grid, ActivationKind activation) {
-  if (position < grid.qmin) return kResidualLow;
-  if (position > grid.qmax) return kResidualHigh;
+EDGEQAT_HOST_DEVICE inline std::int8_t ResidualCode(float x, float a, const Grid& grid,
+                                                    ActivationKind activation) {
+  const float v = Divide(a, grid.scale);
+  if (IsBelow(v, grid)) return kResidualLow;
+  if (IsAbove(v, grid)) return kResidualHigh;
   if (activation == ActivationKind::kRelu6 && x >= 6.0f) return kResidualSaturated;
   if (ActivationDerivative(activation, x) == 0.0f) return kResidualDead;
   const float k = RoundHalfEven(Multiply(ResidualAt(a, grid), ResidualLevels(activation)));
@@ -73,10 +83,10 @@ EDGEQAT_HOST_DEVICE inline float ChainedGradient(ActivationKind kind, float grad
 EDGEQAT_HOST_DEVICE inline LsqTerms ExactTerms(const LsqFakeQuantizeBackwardArgs& p, float g,
                                                float x, const Grid& grid) {
   const float a = Activate(p.activation, x);
-  const float position = GridPosition(a, grid);
-  if (position < grid.qmin) return ClippedTerms(g, grid.qmin);
-  if (position > grid.qmax) return ClippedTerms(g, grid.qmax);
-  const float distance = Subtract(a, ValueAt(position, grid));
+  const float v = Divide(a, grid.scale);
+  if (IsBelow(v, grid)) return ClippedTerms(g, grid.qmin);
+  if (IsAbove(v, grid)) return ClippedTerms(g, grid.qmax);
+  const float distance = Subtract(a, ValueAt(GridPosition(a, grid), grid));
   LsqTerms terms = InsideTerms(p, g, ResidualAt(a, grid), distance, p.damping);
   terms.grad_x = ChainedGradient(p.activation, terms.grad_x, x);
   return terms;

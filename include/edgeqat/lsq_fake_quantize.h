@@ -18,10 +18,9 @@ namespace edgeqat {
 //   step = LearnedStep(scale, qmin, qmax, rule)
 //   z    = LearnedZeroPoint(offset, step, qmin, qmax), or 0 without an offset
 //
-// Backward, with a = activation(x), v = a / step, q = rint(v) + z before the clamp, r = rint(v) -
-// v:
+// Backward, with a = activation(x), v = a / step, r = rint(v) - v:
 //
-//                  in range                                        q < qmin     q > qmax
+//                  in range                                      v + z < qmin  v + z > qmax
 //   grad_x         (g - |g| * r * delta / (qmax - qmin)
 //                     + 2 * damping * (a - y)) * activation'(x)    0            0
 //   grad step      sum of g * r (kPact: of 0)                      g * qmin     g * qmax
@@ -44,8 +43,8 @@ namespace edgeqat {
 // What one byte keeps of an element for backward, instead of x.
 //
 //   -126 .. 126   in range: rint(r * 253), so r is known to 1 / 506
-//   -128          q < qmin
-//    127          q > qmax
+//   -128          v + z < qmin
+//    127          v + z > qmax
 //   -127          gives nothing: masked out, or the activation's derivative is 0 and so is r
 //
 // With relu6 rint(r * 250) in -125 .. 125, so r is known to 1 / 500, because one mark more is

@@ -29,7 +29,7 @@ double SlopeOf(float p, std::int32_t qmin, std::int32_t qmax, StepRule rule) {
   return sign * static_cast<double>(StepOf(p, qmin, qmax, rule)) / m;
 }
 
-// Where a value lies: its code before the clamp, and how far the grid is away.
+// Where a value lies: in, below or above the codes, and how far the grid is away.
 struct Position {
   bool nan = false, low = false, high = false;
   float residual = 0.0F;  // rint(v) - v, exact: Sterbenz
@@ -48,7 +48,8 @@ Position PositionOf(const Args& args, float a, std::int64_t scale) {
   const double code = std::nearbyint(static_cast<double>(v)) + zero;
   const double clamped = std::clamp<double>(code, args.qmin, args.qmax);
   return {.nan = false,
-          .low = code<args.qmin, .high = code> args.qmax,
+          .low = static_cast<double>(v) < args.qmin - zero,
+          .high = static_cast<double>(v) > args.qmax - zero,
           .residual = std::nearbyint(v) - v,
           .y = static_cast<float>(clamped - zero) * step};
 }

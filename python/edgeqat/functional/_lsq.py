@@ -78,6 +78,8 @@ def lsq_fake_quantize(
 
     Backward, with `v = a / step`, `r = round(v) - v` and g the incoming gradient:
 
+    - x is in range where `qmin <= v + z <= qmax`, as in the paper; :func:`fake_quantize` passes its
+      gradient half a step further, to where the rounded code is clipped;
     - x: g in range, 0 where x is clipped (EWGS, `delta > 0`: `g - |g| * r * delta / (qmax - qmin)`);
     - scale: the sum of `g * r` in range and `g * qmin`, `g * qmax` where x is clipped, times
       d step / d scale and `grad_scale` (PACT: nothing in range);

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import torch
@@ -16,17 +16,21 @@ from edgeqat.ops._autocast import POLICY
 KEYS = ("SparseCPU", "SparseCUDA", "SparseCsrCPU", "SparseCsrCUDA", "MkldnnCPU")
 
 
+def _sparse(given: dict[str, Any]) -> Iterator[tuple[str, torch.layout]]:
+    """Name and layout of every tensor that is not strided, also inside lists."""
+    for key, value in given.items():
+        if isinstance(value, Tensor) and value.layout != torch.strided:
+            yield key, value.layout
+        elif isinstance(value, (list, tuple)):
+            yield from _sparse({f"{key}[{i}]": item for i, item in enumerate(value)})
+
+
 def _refusal(name: str) -> Callable[..., NoReturn]:
     op = getattr(torch.ops.edgeqat, name).default
     names = [argument.name for argument in op._schema.arguments]
 
     def refuse(*arguments: Any, **options: Any) -> NoReturn:
-        given = {**dict(zip(names, arguments, strict=False)), **options}
-        argument, found = next(
-            (key, value.layout)
-            for key, value in given.items()
-            if isinstance(value, Tensor) and value.layout != torch.strided
-        )
+        argument, found = next(_sparse({**dict(zip(names, arguments, strict=False)), **options}))
         raise RuntimeError(
             f"edgeqat::{name}: {argument} must be a strided (dense) tensor, found {found}. "
             "Convert it with .to_dense()."

@@ -20,7 +20,7 @@ def test_every_level_and_mark() -> None:
     y, residual = functional.lsq_fake_quantize_train(x, SCALE, -8, 7)
     rounded = steps.round()
     inside = ((rounded - steps) * 253).round()
-    wanted = torch.where(rounded < -8, -128.0, torch.where(rounded > 7, 127.0, inside))
+    wanted = torch.where(steps < -8, -128.0, torch.where(steps > 7, 127.0, inside))
     assert torch.equal(residual.double(), wanted)
     assert int(residual[wanted.abs() <= 126].min()) == -126
     assert int(residual[wanted.abs() <= 126].max()) == 126

@@ -299,13 +299,16 @@ def test_sparse_tensors(op: str, layout: torch.layout) -> None:
     given = {**dict(zip(names, arguments, strict=False)), **options}
     tried = 0
     for name, value in given.items():
-        if not isinstance(value, torch.Tensor) or (layout == torch.sparse_csr and value.dim() != 2):
+        first = value[0] if isinstance(value, list) and value else value
+        if not isinstance(first, torch.Tensor) or (layout == torch.sparse_csr and first.dim() != 2):
             continue
         tried += 1
+        sparse = first.to_sparse(layout=layout)
         with pytest.raises(RuntimeError) as caught:
-            packet(**{**given, name: value.to_sparse(layout=layout)})
+            packet(**{**given, name: [sparse, *value[1:]] if isinstance(value, list) else sparse})
+        found = f"{name}[0]" if isinstance(value, list) else name
         assert str(caught.value) == (
-            f"edgeqat::{op}: {name} must be a strided (dense) tensor, found {layout}. "
+            f"edgeqat::{op}: {found} must be a strided (dense) tensor, found {layout}. "
             "Convert it with .to_dense()."
         )
     assert tried > 0 or layout == torch.sparse_csr
