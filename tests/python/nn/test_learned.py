@@ -31,7 +31,7 @@ def test_weight_gradients_are_those_of_the_paper() -> None:
     quantizer = LearnedWeightQuantizer(CHANNELS, (5, 40))
     quantizer.initialize(weight)
     with torch.no_grad():
-        quantizer.step.mul_(0.93)  # no weight sits exactly on the outermost code, and some are clipped
+        quantizer.step.mul_(0.93)  # clips some weights, and none sits exactly on the outermost code
     w = weight.clone().requires_grad_()
     seed = torch.randn(5, 40)
     (quantizer(w) * seed).sum().backward()
