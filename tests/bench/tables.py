@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Renders the README's tables from tests/bench/results/*.json, the only source of its figures.
+"""Renders the tables of the pages from tests/bench/results/*.json, the only source of their figures.
 
-    python tests/bench/tables.py            # rewrites README.md between its markers
-    python tests/bench/tables.py --check    # fails where README.md and the results disagree
+    python tests/bench/tables.py            # rewrites the pages between their markers
+    python tests/bench/tables.py --check    # fails where a page and the results disagree
 
 A table stands between ``<!-- table: NAME -->`` and ``<!-- end table -->``; NAME is the JSON file's
 stem.
@@ -20,6 +20,7 @@ from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).resolve().parent / "results"
+PAGES = (REPOSITORY / "README.md", REPOSITORY / "docs" / "benchmarks.md")
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 
 
@@ -108,21 +109,20 @@ def rewrite(text: str, results: Path = RESULTS) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing, fail on a difference")
-    parser.add_argument("--page", type=Path, default=REPOSITORY / "README.md")
     options = parser.parse_args()
-    before = options.page.read_text()
-    after = rewrite(before)
-    if before == after:
-        print(f"{options.page.name}: tables agree with tests/bench/results")
-    elif options.check:
-        print(
-            f"{options.page.name}: tables differ; run python tests/bench/tables.py", file=sys.stderr
-        )
-        return 1
-    else:
-        options.page.write_text(after)
-        print(f"{options.page.name}: tables rewritten")
-    return 0
+    differing = 0
+    for page in PAGES:
+        before = page.read_text()
+        after = rewrite(before)
+        if before == after:
+            print(f"{page.name}: tables agree with tests/bench/results")
+        elif options.check:
+            print(f"{page.name}: tables differ; run python tests/bench/tables.py", file=sys.stderr)
+            differing += 1
+        else:
+            page.write_text(after)
+            print(f"{page.name}: tables rewritten")
+    return int(differing > 0)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's tables say what tests/bench/results/*.json say; nothing there is typed by hand."""
+"""The tables of README and docs say what tests/bench/results/*.json say; nothing there is typed by hand."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ DOCUMENT = {
 }
 
 
-def test_tables_of_the_readme_agree_with_the_results(repository: Path) -> None:
-    page = (repository / "README.md").read_text()
+@pytest.mark.parametrize("path", tables.PAGES, ids=lambda path: path.name)
+def test_tables_agree_with_the_results(path: Path) -> None:
+    page = path.read_text()
     assert tables.rewrite(page) == page, "run python tests/bench/tables.py"
 
 
