@@ -8,9 +8,9 @@ import copy
 from torch import Tensor, nn
 
 from edgeqat.nn.layers import QUANTIZED_LAYERS
-from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
 from edgeqat.quantization.recipe import Recipe
+from edgeqat.quantization.rules import activation_quantizer, weight_quantizer
 from edgeqat.quantization.target import Target
 
 _OPERATORS: dict[type[nn.Module], tuple[str, int]] = {
@@ -119,13 +119,13 @@ def prepare_modules(model: nn.Module, plan: Plan, *, inplace: bool = False) -> n
                 "Linear, Conv and Embedding modules"
             )
         weight: Tensor = module.weight  # type: ignore[assignment]
-        weight_quantizer = input_quantizer = None
+        for_weight = for_input = None
         if layer.weight is not None and layer.weight.bits is not None:
-            weight_quantizer = WeightQuantizer(layer.weight.spec, tuple(weight.shape))
+            for_weight = weight_quantizer(layer.weight, plan.recipe, weight)
         if layer.output.bits is not None:
-            input_quantizer = ActivationQuantizer(layer.output.spec, plan.recipe.averaging)
+            for_input = activation_quantizer(layer.output, plan.recipe)
         module.__class__ = QUANTIZED_LAYERS[type(module)]
-        module.add_module("weight_quantizer", weight_quantizer)
-        module.add_module("input_quantizer", input_quantizer)
+        module.add_module("weight_quantizer", for_weight)
+        module.add_module("input_quantizer", for_input)
     model.__dict__["_edgeqat_plan"] = plan  # for edgeqat.save
     return model

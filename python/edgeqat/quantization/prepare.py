@@ -18,7 +18,6 @@ from edgeqat.graph.operators import (
     operator_name,
 )
 from edgeqat.nn.bias import BiasRounder
-from edgeqat.nn.learned import LearnedWeightQuantizer
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
 from edgeqat.quantization.recipe import Recipe
@@ -160,10 +159,8 @@ class _Preparer:
         if key not in self.weights:
             path = f"{QUANTIZERS}.{tensor.name}"
             if not self._has(tensor.name):
-                quantizer = weight_quantizer(tensor, self.recipe)
-                if isinstance(quantizer, LearnedWeightQuantizer):
-                    quantizer.initialize(structure.evaluate(weight, self.root))
-                _attach(self.quantizers, tensor.name, quantizer)
+                values = structure.evaluate(weight, self.root)
+                _attach(self.quantizers, tensor.name, weight_quantizer(tensor, self.recipe, values))
             arguments: tuple[Any, ...] = (weight,)
             with self.graph.inserting_before(node):
                 if gamma is not None:

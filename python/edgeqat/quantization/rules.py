@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from torch import Tensor
+
 from edgeqat.nn.learned import LearnedActivationQuantizer, LearnedWeightQuantizer
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.nn.weight_rules import DorefaWeightQuantizer, TernaryWeightQuantizer
@@ -10,20 +12,22 @@ from edgeqat.quantization.plan import TensorPlan
 from edgeqat.quantization.recipe import Recipe
 
 
-def weight_quantizer(tensor: TensorPlan, recipe: Recipe) -> WeightQuantizer:
-    """The quantizer for the weight `tensor` by the rule of `recipe`.
+def weight_quantizer(tensor: TensorPlan, recipe: Recipe, weight: Tensor) -> WeightQuantizer:
+    """The quantizer for the weight `tensor` by the rule of `recipe`; a learned step starts from the values of `weight`.
 
     Weights that the recipe makes wider than `weight_bits` (the first and last layer) follow their largest value: at 8 bits
     there is nothing to learn.
     """
-    rule, spec, shape = recipe.weight_quantizer, tensor.spec, tuple(tensor.shape)
+    rule, spec, shape = recipe.weight_quantizer, tensor.spec, tuple(weight.shape)
     if spec.bits > recipe.weight_bits or rule == "minmax":
         return WeightQuantizer(spec, shape)
     if rule == "ternary":
         return TernaryWeightQuantizer(spec, shape)
     if rule == "dorefa":
         return DorefaWeightQuantizer(spec, shape)
-    return LearnedWeightQuantizer(spec, shape, rule, recipe.ewgs, recipe.first_step)  # type: ignore[arg-type]
+    learned = LearnedWeightQuantizer(spec, shape, rule, recipe.ewgs, recipe.first_step)  # type: ignore[arg-type]
+    learned.initialize(weight)
+    return learned
 
 
 def activation_quantizer(
