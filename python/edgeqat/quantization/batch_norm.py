@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
@@ -51,7 +51,8 @@ def reestimate_batch_norm(
         The same model.
 
     Raises:
-        ValueError: no batch was given (the statistics are then as before), or the model has no BatchNorm with statistics.
+        ValueError: no batch was given, or the model calls no BatchNorm with statistics: with batch_norm="folded" the weights
+            hold them. The statistics are then as before; so are those of single layers that the model does not call.
 
     Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training, ICML 2022, section 4.
 
@@ -80,9 +81,21 @@ def reestimate_batch_norm(
                     break
         if seen == 0:
             raise ValueError("reestimate_batch_norm: batches is empty; give at least one batch")
+        called = [int(norm.num_batches_tracked) > 0 for norm in norms]  # type: ignore[arg-type]
+        if not any(called):
+            raise ValueError(
+                "reestimate_batch_norm: the model calls none of its BatchNorm layers; with batch_norm='folded' their statistics "
+                "are part of the weights and stand still"
+            )
     except BaseException:
-        for norm, state in zip(norms, saved, strict=True):
-            for name, value in state.items():
-                getattr(norm, name).copy_(value)
+        _restore(norms, saved)
         raise
+    silent = [i for i, was_called in enumerate(called) if not was_called]
+    _restore([norms[i] for i in silent], [saved[i] for i in silent])
     return model
+
+
+def _restore(norms: list[_BatchNorm], saved: list[dict[str, Tensor]]) -> None:
+    for norm, state in zip(norms, saved, strict=True):
+        for name, value in state.items():
+            getattr(norm, name).copy_(value)

@@ -38,6 +38,36 @@ def test_a_prepared_model_keeps_weights_and_ranges() -> None:
     assert all("running" in k or "num_batches" in k for k in changed)
 
 
+def test_folded_weights_keep_the_statistics_that_they_hold() -> None:
+    torch.manual_seed(0)
+    model = ConvNet()
+    x = torch.randn(8, 3, 12, 12)
+    model.train()(x)  # statistics that differ from 0 and 1
+    recipe = edgeqat.Recipe(batch_norm="folded")
+    student = edgeqat.prepare(model.eval(), edgeqat.plan(model, x, recipe=recipe))
+    edgeqat.calibrate(student, [x])
+    expected = student.eval()(x)
+    with pytest.raises(ValueError, match="calls none of its BatchNorm layers"):
+        edgeqat.reestimate_batch_norm(student, [x])
+    assert torch.equal(student(x), expected)
+
+
+def test_a_layer_that_is_not_called_keeps_its_statistics() -> None:
+    class Spare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.spare = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
+            self.spare.running_mean.fill_(7.0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    model = Spare()
+    edgeqat.reestimate_batch_norm(model, [torch.tensor([[1.0, 4.0], [3.0, 8.0]])])
+    assert model.used.running_mean.tolist() == [2.0, 6.0]
+    assert model.spare.running_mean.tolist() == [7.0, 7.0]
+
+
 def test_nothing_is_lost_where_it_fails() -> None:
     model = nn.Sequential(nn.BatchNorm1d(2))
     with torch.no_grad():
