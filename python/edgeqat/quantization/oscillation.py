@@ -14,6 +14,7 @@ from edgeqat import functional
 from edgeqat.graph.model import QuantizedModel
 from edgeqat.nn.learned import LearnedWeightQuantizer
 from edgeqat.nn.quantizers import WeightQuantizer
+from edgeqat.nn.weight_rules import DorefaWeightQuantizer, TernaryWeightQuantizer
 
 #: A weight with a higher frequency than this counts as oscillating in reports (Nagel et al. 2022, table 1).
 OSCILLATING = 0.005
@@ -84,8 +85,9 @@ class Oscillation(nn.Module):
     average of that event; above the threshold of `freeze` the weight stays at its mean code for the rest of training.
 
     Args:
-        model: from `prepare`; every weight of fewer than 8 bits is watched. The steps of 8 bits are so fine that plain
-            learning turns their codes back and forth, and freezing would stop it.
+        model: from `prepare`; every weight of fewer than 8 bits is watched whose code is ``round(weight / step)``, so not
+            those of DoReFa and ternary weights. The steps of 8 bits are so fine that plain learning turns their codes back
+            and forth, and freezing would stop it.
         momentum: weight of the last step in frequencies and mean codes.
         freeze: frequency above which a weight is frozen; None never freezes. A pair (start, end) follows a cosine over
             `total_steps`; the paper uses (0.04, 0.01) for 4 bits and (0.02, 0.01) for 3.
@@ -94,7 +96,8 @@ class Oscillation(nn.Module):
         total_steps: optimizer steps of the whole training; needed for pairs.
 
     Raises:
-        ValueError: the model has no quantized weights, or a pair without `total_steps`.
+        ValueError: the model has no such weights, a pair without `total_steps`, momentum out of range, or `dampen` without a
+            learned weight quantizer.
 
     Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training, ICML 2022.
 
@@ -138,10 +141,12 @@ class Oscillation(nn.Module):
             name: (weight, quantizer)
             for name, (weight, quantizer) in watched_weights(model).items()
             if quantizer.spec.bits < 8
+            and not isinstance(quantizer, (DorefaWeightQuantizer, TernaryWeightQuantizer))
         }
         if not self._watched:
             raise ValueError(
-                "Oscillation: the model has no quantized weights of fewer than 8 bits; call edgeqat.prepare first"
+                "Oscillation: the model has no quantized weights of fewer than 8 bits on a uniform grid; call edgeqat.prepare "
+                "first, with weight_quantizer 'minmax', 'lsq' or 'power_of_two'"
             )
         self.states = nn.ModuleDict()
         for name, (weight, quantizer) in self._watched.items():
