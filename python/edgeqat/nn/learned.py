@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from edgeqat import functional
 from edgeqat.nn import initial_step
 from edgeqat.nn.activations import Activation, activate
-from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer, _recomputing
+from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.quantization.spec import QuantSpec
 
 Rule = Literal["lsq", "power_of_two", "pact"]
@@ -246,7 +246,7 @@ class LearnedActivationQuantizer(ActivationQuantizer):
 
     def forward(self, x: Tensor, activation: Activation | None = None) -> Tensor:
         fresh = not self._seen and self.training and not torch.compiler.is_compiling()
-        if (self.calibrating or fresh) and not _recomputing():
+        if self.calibrating or fresh:
             self._learn_from(activate(x, activation))
             self._seen = True
         if not self.enabled:

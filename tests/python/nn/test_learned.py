@@ -177,12 +177,28 @@ def test_contradictions_are_refused() -> None:
         LearnedActivationQuantizer(AFFINE, rule="pact", offset=True)
 
 
-def test_recomputation_of_a_checkpoint_learns_nothing_twice() -> None:
-    quantizer = LearnedActivationQuantizer(AFFINE)
-    layer = nn.Linear(8, 8)
-    x = torch.randn(4, 8)
-    quantizer(layer(x))
-    before = quantizer.state_dict()["step"].clone()
-    y = torch.utils.checkpoint.checkpoint(lambda v: quantizer(layer(v)), x, use_reentrant=False)
-    y.sum().backward()
-    assert torch.equal(before, quantizer.step)
+def test_a_checkpointed_step_is_the_plain_one() -> None:
+    """The quantizer is fresh: the forward pass sets its step, the recomputation must not set it again."""
+    torch.manual_seed(0)
+    layer, x = nn.Linear(8, 8), torch.randn(4, 8)
+    plain, checkpointed = LearnedActivationQuantizer(AFFINE), LearnedActivationQuantizer(AFFINE)
+    plain(layer(x)).square().sum().backward()
+    expected, layer.weight.grad = layer.weight.grad, None
+    y = torch.utils.checkpoint.checkpoint(lambda v: checkpointed(layer(v)), x, use_reentrant=False)
+    y.square().sum().backward()
+    assert torch.equal(layer.weight.grad, expected)
+    assert torch.equal(checkpointed.step, plain.step)
+    assert torch.equal(checkpointed.step.grad, plain.step.grad)
+    assert int(checkpointed.steps_seen) == int(checkpointed.count[0]) == 1
+
+
+@pytest.mark.parametrize("rule", ["mse", "lsq"])
+def test_every_group_starts_with_a_step_of_its_own(rule: str) -> None:
+    spec = QuantSpec(4, granularity="group", axis=1, group_size=4)
+    weight = torch.arange(1.0, 9.0).reshape(2, 4).repeat_interleave(4, 1)  # each group one value
+    quantizer = LearnedWeightQuantizer(spec, (2, 16), initialisation=rule)  # type: ignore[arg-type]
+    quantizer.initialize(weight)
+    assert quantizer.scale.shape == (2, 4)
+    torch.testing.assert_close(
+        quantizer.scale / quantizer.scale[0, 0], torch.arange(1.0, 9.0).reshape(2, 4)
+    )
