@@ -84,8 +84,8 @@ def reestimate_batch_norm(
         called = [int(norm.num_batches_tracked) > 0 for norm in norms]  # type: ignore[arg-type]
         if not any(called):
             raise ValueError(
-                "reestimate_batch_norm: the model calls none of its BatchNorm layers; with batch_norm='folded' their statistics "
-                "are part of the weights and stand still"
+                "reestimate_batch_norm: the model calls none of its BatchNorm layers; with batch_norm='folded' their "
+                "statistics are part of the weights and stand still"
             )
     except BaseException:
         _restore(norms, saved)
