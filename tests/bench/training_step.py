@@ -189,6 +189,8 @@ def main() -> int:
         "one training step, batch 128, SGD with momentum: quantization-aware against float",
         "python tests/bench/training_step.py --python brevitas=ENV/bin/python torchao=ENV/bin/python",
         measured=rows,
+        threads=arguments.threads,  # of the processes that were timed
+        clock="processor time of the process",
         rounds=arguments.rounds,
         columns=[
             "network",
