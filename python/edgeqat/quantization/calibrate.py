@@ -132,6 +132,8 @@ def calibrate(
 def freeze_observers(model: nn.Module, frozen: bool = True) -> nn.Module:
     """Stop (or resume) the tracking of activation ranges while training; rounding goes on.
 
+    Learned steps are parameters, not observed: give them learning rate 0 (``parameter_groups(..., step_lr=0.0)``) to stop them.
+
     Args:
         model: from `prepare`.
         frozen: False resumes the tracking.
