@@ -56,10 +56,12 @@ class Task:
     augmentation: Augment | None = None  # None: flips and shifts of images
     # name -> arguments of `Oscillation`; a row "LSQ W3A3 NAME" also re-estimates BatchNorm
     controls: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    bfloat16: bool = False  # train under autocast; rows are scored in float32
 
     def schedule(self, seed: int) -> Schedule:
         """What the float row and the QAT rows of one seed have in common."""
-        return Schedule(self.epochs, self.lr, seed, self.batch, self.shift)
+        schedule = Schedule(self.epochs, self.lr, seed, self.batch, self.shift)
+        return dataclasses.replace(schedule, bfloat16=self.bfloat16)
 
 
 def arguments(
@@ -125,9 +127,10 @@ def fit(
     schedule: Schedule,
     checkpoint: Path,
     oscillation: Oscillation | None = None,
-) -> None:
-    """Trains ``model`` in place on the task's training images."""
-    train(
+    teacher: nn.Module | None = None,
+) -> nn.Module:
+    """Trains ``model`` in place on the task's training images; returns it in eval mode."""
+    return train(
         model,
         task.train,
         task.normalize,
@@ -135,8 +138,15 @@ def fit(
         checkpoint,
         augmentation=task.augmentation,
         oscillation=oscillation,
+        teacher=teacher,
         label=checkpoint.stem,
     )
+
+
+def float_row(task: Task, schedule: Schedule, out: Path) -> nn.Module:
+    """The network of the float row of that seed: trained, or read from its checkpoint."""
+    model = task.start(schedule.seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return fit(task, model, schedule, out / f"float-seed{schedule.seed}.pt")
 
 
 def recipe_of(kind: str, widths: str) -> edgeqat.Recipe:
@@ -161,19 +171,23 @@ def augmented_batches(task: Task, schedule: Schedule) -> Iterator[Tensor]:
 
 
 def learn_steps(
-    task: Task, student: nn.Module, schedule: Schedule, stem: Path, control: str | None
+    task: Task, student: nn.Module, schedule: Schedule, stem: Path, word: str | None
 ) -> dict[str, float]:
-    """Trains with learned steps and the task's control of that name; the share that oscillates.
+    """Trains with learned steps and the row's last word; the share that oscillates.
 
-    A control without settings is the plain row with fresh BatchNorm statistics, so it reads that
-    row's checkpoint instead of training once more.
+    "taught" learns what the float row of the same seed says of the images, without their labels;
+    any other word names a control of the task. A control without settings is the plain row with
+    fresh BatchNorm statistics, so it reads that row's checkpoint instead of training once more.
     """
+    teacher, control = None, word
+    if word == "taught":
+        teacher, control = float_row(task, schedule, stem.parent), None
     settings = {} if control is None else task.controls[control]
     plain = stem.with_name(stem.name.replace(f"_{control}-seed", "-seed"))
     steps = schedule.epochs * (len(task.train) // schedule.batch)
     oscillation = Oscillation(student, total_steps=steps, **settings)
     checkpoint = (stem if settings else plain).with_suffix(".pt")
-    fit(task, student, schedule, checkpoint, oscillation)
+    fit(task, student, schedule, checkpoint, oscillation, teacher)
     if control is not None:
         reestimate_batch_norm(student, augmented_batches(task, schedule))
     rows = oscillation.report()
@@ -188,7 +202,7 @@ def quantized_row(
     task: Task, start: nn.Module, row: str, stem: Path, schedule: Schedule
 ) -> tuple[nn.Module, dict[str, Any]]:
     """Quantizes ``start``, trains it unless the row is one of PTQ, saves, exports, runs it."""
-    kind, widths, *control = row.split()
+    kind, widths, *word = row.split()
     recipe = recipe_of(kind, widths)
     figures: dict[str, Any] = {}
     calibration = task.train[0:1024]
@@ -199,7 +213,7 @@ def quantized_row(
     if kind == "QAT":
         fit(task, student, schedule, stem.with_suffix(".pt"))
     elif kind == "LSQ":
-        figures |= learn_steps(task, student, schedule, stem, control[0] if control else None)
+        figures |= learn_steps(task, student, schedule, stem, word[0] if word else None)
     student.eval()
 
     checkpoint, exported = stem.with_suffix(".safetensors"), stem.with_suffix(".onnx")
@@ -224,11 +238,12 @@ def measure(task: Task, row: str, seed: int, out: Path) -> dict[str, Any]:
         return dict(json.loads(done.read_text()))
     started = time.perf_counter()
     schedule = task.schedule(seed)
-    model = task.start(seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     result: dict[str, Any] = {"row": row, "seed": seed}
     kind = row.split()[0]
-    if kind not in ("QAT", "LSQ"):  # the float row itself, or a row that starts from it
-        fit(task, model, schedule, out / f"float-seed{seed}.pt")
+    if kind in ("QAT", "LSQ"):
+        model = task.start(seed).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    else:  # the float row itself, or a row that starts from it
+        model = float_row(task, schedule, out)
     if kind == "float":
         result["checkpoint_bytes"] = float_bytes(model, stem.with_suffix(".safetensors"))
     elif kind == "naive":
@@ -240,6 +255,10 @@ def measure(task: Task, row: str, seed: int, out: Path) -> dict[str, Any]:
     for name, split in {**chosen, "reported": task.reported, **task.extra}.items():
         result[name] = accuracy(predictions(model, split, task.normalize), split)
     result["seconds"] = round(time.perf_counter() - started, 1)
+    trained = stem.with_suffix(".pt")
+    if trained.exists():  # of all sessions that an interrupted training took
+        spent = torch.load(trained)["processor_seconds"]
+        result["training_processor_seconds"] = round(spent, 1)
     temporary = done.with_suffix(f".{os.getpid()}.tmp")
     temporary.write_text(json.dumps(result, indent=1))
     temporary.replace(done)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from edgeqat.quantization.parameters import parameter_groups
 
 Normalize = Callable[[Tensor], Tensor]  # what a split holds -> what the network takes
 Augment = Callable[[Tensor, torch.Generator], Tensor]
+TEMPERATURE = 2.0  # of a teacher's logits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Schedule:
     batch: int = 128
     shift: int = 4  # pixels, each way
     weight_decay: float = 1e-4
+    bfloat16: bool = False  # autocast: 1.5 times as fast where the processor multiplies bfloat16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +87,16 @@ def accuracy(predicted: Tensor, split: Split) -> float:
     return 100.0 * float((predicted == split.labels).double().mean())
 
 
-def _resume(path: Path, config: dict[str, object], *parts: object) -> int:
-    """Loads the checkpoint, if any, into the parts; returns the number of finished epochs."""
+def divergence(logits: Tensor, wanted: Tensor) -> Tensor:
+    """T² KL(softmax(wanted / T) ‖ softmax(logits / T)), mean over the batch (Hinton et al. 2015)."""
+    student, teacher = (F.log_softmax(x / TEMPERATURE, 1) for x in (logits, wanted))
+    return TEMPERATURE**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+def _resume(path: Path, config: dict[str, object], *parts: object) -> tuple[int, float]:
+    """Loads the checkpoint, if any, into the parts; the finished epochs, their processor time."""
     if not path.exists():
-        return 0
+        return 0, 0.0
     saved = torch.load(path, weights_only=True)
     if saved["config"] != config:
         raise ValueError(
@@ -96,7 +105,7 @@ def _resume(path: Path, config: dict[str, object], *parts: object) -> int:
         )
     for part, state in zip(parts, saved["states"], strict=True):
         part.load_state_dict(state)  # type: ignore[attr-defined]
-    return int(saved["epochs"])
+    return int(saved["epochs"]), float(saved["processor_seconds"])
 
 
 def train(
@@ -109,12 +118,14 @@ def train(
     flip: bool = True,
     augmentation: Augment | None = None,
     oscillation: Oscillation | None = None,
+    teacher: nn.Module | None = None,
     label: str = "train",
 ) -> nn.Module:
     """Trains in place; goes on from ``checkpoint`` with the batches of an unbroken run.
 
     ``augmentation`` takes the place of flips and shifts, for data that are no images;
-    ``oscillation`` counts, damps or freezes weights after every step.
+    ``oscillation`` counts, damps or freezes weights after every step; ``teacher`` takes the place
+    of the labels.
 
     Raises:
         ValueError: the checkpoint was written with another schedule.
@@ -129,8 +140,10 @@ def train(
         optimizer, schedule.lr, total_steps=steps * schedule.epochs
     )
     config = {**dataclasses.asdict(schedule), "images": len(split), "flip": flip}
+    config["taught"] = teacher is not None
     parts = [model, optimizer, scheduler] + ([] if oscillation is None else [oscillation])
-    done = _resume(checkpoint, config, *parts)
+    done, spent = _resume(checkpoint, config, *parts)
+    spent -= time.process_time()
     for epoch in range(done, schedule.epochs):
         # Seeded by (seed, epoch): a resumed epoch sees what the unbroken run would have seen.
         generator = torch.Generator().manual_seed(1_000_003 * schedule.seed + epoch)
@@ -147,7 +160,14 @@ def train(
             else:
                 images = augmentation(images, generator)
             x = normalize(images).contiguous(memory_format=torch.channels_last)
-            loss = F.cross_entropy(model(x), split.labels[rows])
+            with torch.autocast("cpu", torch.bfloat16, enabled=schedule.bfloat16):
+                logits = model(x)
+                with torch.no_grad():
+                    wanted = None if teacher is None else teacher(x).float()
+            if wanted is None:
+                loss = F.cross_entropy(logits.float(), split.labels[rows])
+            else:
+                loss = divergence(logits.float(), wanted)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -158,6 +178,8 @@ def train(
                 bar.set_postfix(loss=f"{loss.item():.3f}")
         states = [part.state_dict() for part in parts]
         temporary = checkpoint.with_suffix(f".{os.getpid()}.tmp")
-        torch.save({"config": config, "epochs": epoch + 1, "states": states}, temporary)
+        saved = {"config": config, "epochs": epoch + 1, "states": states}
+        saved["processor_seconds"] = spent + time.process_time()
+        torch.save(saved, temporary)
         temporary.replace(checkpoint)
     return model.eval()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,9 @@ def test_resumed_training_equals_unbroken_training(
         train(small_model(), split, NORMALIZE, schedule, tmp_path / "parts.pt")
     monkeypatch.undo()
     torch.manual_seed(99)  # another process has another global state
+    first = torch.load(tmp_path / "parts.pt")["processor_seconds"]
     parts = train(small_model(), split, NORMALIZE, schedule, tmp_path / "parts.pt").state_dict()
+    assert torch.load(tmp_path / "parts.pt")["processor_seconds"] > first > 0.0
     for name, value in whole.items():
         assert torch.equal(value, parts[name]), name
 
@@ -57,6 +60,45 @@ def test_a_checkpoint_of_another_schedule_is_refused(tmp_path: Path) -> None:
     train(small_model(), split[0:64], NORMALIZE, Schedule(1, 0.05, 0, batch=64, shift=1), path)
     with pytest.raises(ValueError, match="another run"):
         train(small_model(), split[0:64], NORMALIZE, Schedule(1, 0.06, 0, batch=64, shift=1), path)
+
+
+def test_a_teacher_takes_the_place_of_the_labels(tmp_path: Path) -> None:
+    split, _ = digits()
+    wrong = Split(split.images[0:256], (split.labels[0:256] + 1) % 10)
+    schedule = Schedule(epochs=6, lr=0.1, seed=7, batch=64, shift=0)
+    teacher = train(small_model(), split, NORMALIZE, schedule, tmp_path / "teacher.pt", flip=False)
+    expected = training.predictions(teacher, wrong, NORMALIZE)
+    path = tmp_path / "student.pt"
+    before = [p.clone() for p in teacher.parameters()]
+    student = train(small_model(), wrong, NORMALIZE, schedule, path, flip=False, teacher=teacher)
+    agreement = (training.predictions(student, wrong, NORMALIZE) == expected).double().mean()
+    assert float(agreement) > 0.8  # by the labels it would be under 0.2
+    assert all(torch.equal(a, b) for a, b in zip(before, teacher.parameters(), strict=True))
+    with pytest.raises(ValueError, match="another run"):  # one by labels does not go on from it
+        train(small_model(), wrong, NORMALIZE, schedule, path, flip=False)
+
+
+def test_divergence_is_the_one_of_its_formula() -> None:
+    logits, wanted = np.random.default_rng(0).normal(size=(2, 5, 4)) * 3
+    rows = []
+    for z, t in zip(logits, wanted, strict=True):
+        q, p = (np.exp(x / 2.0) / np.exp(x / 2.0).sum() for x in (z, t))
+        rows.append(4.0 * sum(p * np.log(p / q)))
+    found = training.divergence(torch.from_numpy(logits), torch.from_numpy(wanted))
+    assert float(found) == pytest.approx(np.mean(rows), rel=1e-12)
+
+
+def test_autocast_trains_float32_weights(tmp_path: Path) -> None:
+    split, _ = digits()
+    schedule = Schedule(epochs=2, lr=0.1, seed=7, batch=64, shift=0)
+    rounded = dataclasses.replace(schedule, bfloat16=True)
+    start = training.accuracy(training.predictions(small_model(), split, NORMALIZE), split)
+    whole = train(small_model(), split, NORMALIZE, schedule, tmp_path / "a.pt", flip=False)
+    half = train(small_model(), split, NORMALIZE, rounded, tmp_path / "b.pt", flip=False)
+    assert all(p.dtype == torch.float32 for p in half.parameters())
+    assert not torch.equal(whole.conv1.weight, half.conv1.weight)
+    reached = training.accuracy(training.predictions(half, split, NORMALIZE), split)
+    assert reached > start + 40.0
 
 
 def test_augment_shifts_and_flips_whole_images() -> None:

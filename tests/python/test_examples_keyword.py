@@ -250,6 +250,9 @@ def test_rows_with_learned_steps_count_and_freeze(tmp_path: Path) -> None:
         controls={"freeze": {"momentum": 1.0, "freeze": 0.5}},
     )
     plain = comparison.measure(task, "LSQ W3A4", 0, tmp_path)
+    assert plain["training_processor_seconds"] > 0.0
+    assert comparison.measure(task, "LSQ W3A4 taught", 0, tmp_path)["onnx_agreement"] >= 90.0
+    assert (tmp_path / "float-seed0.pt").exists()  # the teacher
     frozen = comparison.measure(task, "LSQ W3A4 freeze", 0, tmp_path)
     assert plain["oscillating"] > 0.0
     assert plain["frozen"] == 0.0
