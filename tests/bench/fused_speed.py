@@ -129,7 +129,7 @@ def main() -> int:
             rows.append([size, f"two threads, {clock}", "", f"{times_as_fast:.2f} times as fast"])
     result = harness.document(
         "clipped straight-through quantizer, forward + backward",
-        "OMP_WAIT_POLICY=PASSIVE python tests/bench/fused_speed.py",
+        "python tests/bench/fused_speed.py",
         rounds=options.rounds,
         measured=measured,
         two_threads=speedups,

@@ -7,6 +7,7 @@ import argparse
 import datetime
 import gc
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -19,6 +20,9 @@ import torch
 
 import edgeqat
 
+# What decides a measurement beside the command line: whether a waiting thread works, and whether
+# malloc hands memory back, so that every large result is fresh pages.
+SETTINGS = ("OMP_WAIT_POLICY", "MALLOC_MMAP_MAX_", "MALLOC_TRIM_THRESHOLD_")
 SEED = 0
 RESULTS = Path(__file__).parent / "results"
 #: Milliseconds: median and quartiles over the rounds.
@@ -121,9 +125,10 @@ def two_threads_speedup(
 
 def document(task: str, command: str, **fields: Any) -> dict[str, Any]:
     """A results file: the task, the machine, and then the benchmark's own fields."""
+    settings = "".join(f"{name}={os.environ[name]} " for name in SETTINGS if name in os.environ)
     return {
         "task": task,
-        "command": command,
+        "command": settings + command,
         "commit": commit(),
         "cpu": cpu_name(),
         "isa": edgeqat._C.active_isa(),

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Forward and backward of the learned quantizers against torch's own and ReLU, in one run.
+r"""Forward and backward of the learned quantizers against torch's own and ReLU, in one run.
 
 The bars: at most 1.6 times ReLU and at least 10 times as fast as torch's learnable ops, per tensor
 and per channel, on 4.2 and 33.5 million float32 values and one thread; two threads at least 1.7
 times as fast as one (processor time of the busier one). ReLU does nothing but move the data, so
-where torch's op is less than 10 times slower than ReLU the second bar is out of reach. Results of
-33.5 million float32 are fresh pages at every call, most of the time of every candidate;
-THP_MEM_ALLOC_ENABLE=1 makes them huge pages.
+where torch's op is less than 10 times slower than ReLU the second bar is out of reach, and where
+one thread takes all of the memory's bandwidth the third. Results of 33.5 million float32 are fresh
+pages at every call, most of the time of every candidate; the MALLOC variables keep them.
 
 `--calls` measures one call on 64 elements instead, eager, forward and backward, against the module
 FusedMovingAvgObsFakeQuantize: at most 1.25 times its time.
 
     OMP_WAIT_POLICY=PASSIVE python tests/bench/lsq_fake_quantize.py
+    OMP_WAIT_POLICY=PASSIVE MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=17179869184 \
+        python tests/bench/lsq_fake_quantize.py --output tests/bench/results/lsq_kept_memory.json
     python tests/bench/lsq_fake_quantize.py --calls
 """
 
@@ -141,7 +143,7 @@ def main() -> int:
     ]
     result = harness.document(
         "lsq_fake_quantize forward + backward, float32",
-        "OMP_WAIT_POLICY=PASSIVE python tests/bench/lsq_fake_quantize.py",
+        "python tests/bench/lsq_fake_quantize.py",
         rounds=options.rounds,
         measured=measured,
         columns=[
