@@ -43,6 +43,23 @@ def grid(granularity: str, dtype: torch.dtype, *, full: bool) -> Iterator[Case]:
             yield Case(label, x, q, mask)
 
 
+def on_device(value: Any, device: str) -> Any:
+    """Copies with the strides and the storage offset that the tensors have here, in nested lists too.
+
+    `Tensor.to` packs views: on the device every pointer would be aligned and no element left out.
+    """
+    if isinstance(value, (list, tuple)):
+        return [on_device(item, device) for item in value]
+    if isinstance(value, dict):
+        return {key: on_device(item, device) for key, item in value.items()}
+    if not isinstance(value, Tensor):
+        return value
+    length = value.untyped_storage().nbytes() // value.element_size()
+    storage = torch.as_strided(value.detach(), (length,), (1,), 0).to(device, copy=True)
+    moved = storage.as_strided(value.shape, value.stride(), value.storage_offset())
+    return moved.requires_grad_(value.requires_grad)
+
+
 def array(tensor: Tensor | None) -> Any:
     """NumPy view of a tensor in row-major order; 16-bit floats become float32, which is exact."""
     if tensor is None:

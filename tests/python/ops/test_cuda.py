@@ -18,7 +18,7 @@ from torch.utils._pytree import tree_map_only
 
 from edgeqat.ops._autocast import POLICY
 from edgeqat.testing import LAYOUTS, assert_bit_equal, values
-from op_cases import DTYPES, GRANULARITIES, grid, samples
+from op_cases import DTYPES, GRANULARITIES, grid, on_device, samples
 
 NO_GPU = "no CUDA device (torch.cuda.is_available() is False)"
 Call = Callable[..., tuple[torch.Tensor, ...]]
@@ -39,10 +39,9 @@ def written(op: str) -> list[int]:
 
 
 def results_of(op: str, result: Any, arguments: list[Any]) -> tuple[torch.Tensor, ...]:
-    """The returned tensors, or those that an op without a result wrote to."""
-    if result is None:
-        return tuple(arguments[i] for i in written(op))
-    return (result,) if isinstance(result, torch.Tensor) else tuple(result)
+    """The returned tensors, then those that the op wrote to."""
+    returned = result or () if not isinstance(result, torch.Tensor) else (result,)
+    return (*returned, *(arguments[i] for i in written(op)))
 
 
 def on_cpu(op: str, arguments: list[Any], options: dict[str, Any]) -> tuple[torch.Tensor, ...]:
@@ -51,9 +50,8 @@ def on_cpu(op: str, arguments: list[Any], options: dict[str, Any]) -> tuple[torc
 
 
 def on_gpu(op: str, arguments: list[Any], options: dict[str, Any]) -> tuple[torch.Tensor, ...]:
-    moved = tree_map_only(torch.Tensor, lambda t: t.to("cuda"), (arguments, options))
-    arguments = list(moved[0])
-    result = getattr(torch.ops.edgeqat, op)(*arguments, **moved[1])
+    arguments = on_device(arguments, "cuda")
+    result = getattr(torch.ops.edgeqat, op)(*arguments, **on_device(options, "cuda"))
     return tuple(r.cpu() for r in results_of(op, result, arguments))
 
 
@@ -100,6 +98,15 @@ def check(call: Call, op: str, arguments: Any, options: dict[str, Any], label: s
             torch.testing.assert_close(result, wanted, rtol=1e-6, atol=1e-5, equal_nan=True)
         else:
             assert_bit_equal(result, wanted, f"{op} {label}")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_moved_to_the_device_keeps_its_memory_layout(layout: str) -> None:
+    x = LAYOUTS[layout](values((2, 3, 4, 5), torch.bfloat16, 0.1, seed=0))
+    (moved,) = on_device([x], "cpu")
+    assert moved.data_ptr() != x.data_ptr()
+    assert (moved.stride(), moved.storage_offset()) == (x.stride(), x.storage_offset())
+    assert_bit_equal(moved, x, layout)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

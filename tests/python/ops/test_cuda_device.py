@@ -11,7 +11,7 @@ import torch
 from edgeqat import functional
 from edgeqat.ops._autocast import POLICY
 from edgeqat.testing import assert_bit_equal, values
-from op_cases import samples
+from op_cases import on_device, samples
 
 pytestmark = [
     pytest.mark.cuda,
@@ -25,8 +25,7 @@ pytestmark = [
 @pytest.mark.parametrize("op", POLICY)
 def test_opcheck(op: str) -> None:
     for arguments, options in samples(op)[::4]:
-        moved = [a.cuda() if isinstance(a, torch.Tensor) else a for a in arguments]
-        named = {k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in options.items()}
+        moved, named = on_device(arguments, "cuda"), on_device(options, "cuda")
         torch.library.opcheck(getattr(torch.ops.edgeqat, op).default, moved, named)
 
 
@@ -89,12 +88,6 @@ def test_cuda_graph_capture_and_replay() -> None:
         assert_bit_equal(actual.cpu(), expected.cpu(), "replay")
 
 
-def on_device(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [on_device(v) for v in value]
-    return value.cuda() if isinstance(value, torch.Tensor) else value
-
-
 def tensors_of(value: Any) -> list[torch.Tensor]:
     if isinstance(value, (list, tuple)):
         return [t for v in value for t in tensors_of(v)]
@@ -106,8 +99,8 @@ def test_every_op_replays_what_eager_computes(op: str) -> None:
     """Results, and what an op writes in place, from one replay of a captured call."""
     function = getattr(torch.ops.edgeqat, op)
     arguments, options = samples(op, requires_grad=False)[1]
-    named = {name: on_device(value) for name, value in options.items()}
-    eager, warm, captured = (on_device(arguments) for _ in range(3))
+    named = on_device(options, "cuda")
+    eager, warm, captured = (on_device(arguments, "cuda") for _ in range(3))
     expected = [*tensors_of(function(*eager, **named)), *tensors_of(eager)]
     side = torch.cuda.Stream()
     side.wait_stream(torch.cuda.current_stream())
@@ -129,10 +122,7 @@ def test_no_op_waits_for_the_device() -> None:
         for op in POLICY:
             for arguments, options in samples(op, requires_grad=False)[:3]:
                 torch.cuda.set_sync_debug_mode("default")
-                moved = [a.cuda() if isinstance(a, torch.Tensor) else a for a in arguments]
-                named = {
-                    k: v.cuda() if isinstance(v, torch.Tensor) else v for k, v in options.items()
-                }
+                moved, named = on_device(arguments, "cuda"), on_device(options, "cuda")
                 torch.cuda.set_sync_debug_mode("error")
                 getattr(torch.ops.edgeqat, op)(*moved, **named)
     finally:
