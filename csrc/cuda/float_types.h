@@ -9,6 +9,7 @@
 #include "edgeqat/quant_layout.h"
 
 #if defined(__CUDACC__)
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #endif
 
@@ -77,9 +78,13 @@ EDGEQAT_HOST_DEVICE inline float FromFloat<float>(float v) {
 
 template <>
 EDGEQAT_HOST_DEVICE inline BFloat16 FromFloat<BFloat16>(float v) {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
+  return {__bfloat16_as_ushort(__float2bfloat16_rn(v))};  // half an instruction instead of eight
+#else
   const auto u = BitCast<std::uint32_t>(v);
   if ((u & 0x7fffffffu) > 0x7f800000u) return {0x7fc0};  // NaN: rounding could carry it to infinity
   return {static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
+#endif
 }
 
 template <>
