@@ -41,7 +41,7 @@ __global__ void FakeQuantizeBackwardKernel(FakeQuantizeBackwardArgs p, bool alig
 void fake_quantize(const FakeQuantizeArgs& args, cudaStream_t stream) {
   const QparamIndex index(args.layout);
   const std::int64_t n = args.layout.numel();
-  const int blocks = GridBlocks(CeilDivide(n, kChunk), MultiprocessorCount());
+  const int blocks = ElementBlocks(n, MultiprocessorCount());
   const bool aligned = AreAligned(16, args.x, args.y) && AreAligned(kChunk, args.mask);
   VisitFloatType(args.dtype, [&]<typename T>() {
     auto* kernel =
@@ -51,7 +51,7 @@ void fake_quantize(const FakeQuantizeArgs& args, cudaStream_t stream) {
 }
 
 void fake_quantize_backward(const FakeQuantizeBackwardArgs& args, cudaStream_t stream) {
-  const int blocks = GridBlocks(CeilDivide(args.numel, kChunk), MultiprocessorCount());
+  const int blocks = ElementBlocks(args.numel, MultiprocessorCount());
   const bool aligned = AreAligned(16, args.grad, args.grad_x, args.x);
   VisitFloatType(args.dtype, [&]<typename T>() {
     Launch(&FakeQuantizeBackwardKernel<T>, blocks, stream, args, aligned);

@@ -22,20 +22,32 @@ __device__ inline void FakeQuantizeChunk(const FakeQuantizeArgs& p, const Qparam
   const auto in = LoadPack(static_cast<const T*>(p.x), first, count, whole);
   Pack<std::uint8_t> keep{};
   if (p.mask != nullptr) keep = LoadPack(p.mask, first, count, whole);
-  Grid grid = LoadGrid(p.scale, p.zero_point, index(first), p.qmin, p.qmax);
-  Pack<T> out{};
-  unsigned byte = 0;
+  float value[kChunk];
+  for (int k = 0; k < kChunk; ++k) value[k] = ToFloat(in.values[k]);
+  // beyond `count` there are zeros, which no branch for each element leaves out: their bits are
+  // dropped at the end, and any index has a scale
+  unsigned byte = ActivateAll(p.activation, value) & ((1u << count) - 1u);
   for (int k = 0; k < kChunk; ++k) {
-    if (k >= count) break;
-    if (!kUniform) grid = LoadGrid(p.scale, p.zero_point, index(first + k), p.qmin, p.qmax);
-    const bool kept = p.mask == nullptr || keep.values[k] != 0;
-    const float value = ToFloat(in.values[k]);
-    const float activated = Activate(p.activation, value);
-    see(activated);
-    const float position = GridPosition(activated, grid);
-    out.values[k] = FromFloat<T>(kept ? ValueAt(position, grid) : 0.0f);
-    const bool passes = IsInRange(position, grid) && PassesActivation(p.activation, value);
-    byte |= static_cast<unsigned>(kept && passes) << k;
+    if (k < count) see(value[k]);
+  }
+  Grid grid = LoadGrid(p.scale, p.zero_point, index(first), p.qmin, p.qmax);
+  float position[kChunk];
+  if (kUniform) GridPositions(value, grid, position);
+  Pack<T> out{};
+  for (int k = 0; k < kChunk; ++k) {
+    if (!kUniform) {
+      grid = LoadGrid(p.scale, p.zero_point, index(first + k), p.qmin, p.qmax);
+      position[k] = GridPosition(value[k], grid);
+    }
+    out.values[k] = FromFloat<T>(ValueAt(position[k], grid));
+    if (!IsInRange(position[k], grid)) byte &= ~(1u << k);
+  }
+  if (p.mask != nullptr) {
+    for (int k = 0; k < kChunk; ++k) {
+      if (keep.values[k] != 0) continue;
+      out.values[k] = T{};
+      byte &= ~(1u << k);
+    }
   }
   StorePack(static_cast<T*>(p.y), first, count, whole, out);
   if (p.bits != nullptr) p.bits[first / kChunk] = static_cast<std::uint8_t>(byte);

@@ -77,16 +77,20 @@ __global__ void FakeQuantizeTransposedKernel(FakeQuantizeArgs p, QparamIndex ind
       if (p.mask != nullptr) keep.values[k] = p.mask[memory[k]];
       at.Advance(walk.rows.divisor());
     }
+    float value[kChunk];
+    for (int k = 0; k < kChunk; ++k) value[k] = ToFloat(pack.values[k]);
+    unsigned byte = ActivateAll(p.activation, value);
     Grid grid = LoadGrid(p.scale, p.zero_point, index(first), p.qmin, p.qmax);
-    unsigned byte = 0;
+    float position[kChunk];
+    if (kUniform) GridPositions(value, grid, position);
     for (int k = 0; k < kChunk; ++k) {
-      if (!kUniform) grid = LoadGrid(p.scale, p.zero_point, index(first + k), p.qmin, p.qmax);
+      if (!kUniform) {
+        grid = LoadGrid(p.scale, p.zero_point, index(first + k), p.qmin, p.qmax);
+        position[k] = GridPosition(value[k], grid);
+      }
       const bool kept = p.mask == nullptr || keep.values[k] != 0;
-      const float value = ToFloat(pack.values[k]);
-      const float position = GridPosition(Activate(p.activation, value), grid);
-      pack.values[k] = FromFloat<T>(kept ? ValueAt(position, grid) : 0.0f);
-      const bool passes = IsInRange(position, grid) && PassesActivation(p.activation, value);
-      byte |= static_cast<unsigned>(kept && passes) << k;
+      pack.values[k] = FromFloat<T>(kept ? ValueAt(position[k], grid) : 0.0f);
+      if (!kept || !IsInRange(position[k], grid)) byte &= ~(1u << k);
     }
     for (int k = 0; k < kChunk; ++k) y[memory[k]] = pack.values[k];
     p.bits[byte_position] = static_cast<std::uint8_t>(byte);

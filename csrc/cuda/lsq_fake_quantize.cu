@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // lsq_fake_quantize: one pass forward; backward one pass that also sums, and a second over the
 // sums.
+#include "cuda/activation_rule.h"
 #include "cuda/fast_divisor.h"
 #include "cuda/float_types.h"
 #include "cuda/launch.cuh"
@@ -21,18 +22,32 @@ __global__ void LsqKernel(LsqFakeQuantizeArgs p, QparamIndex index, std::int64_t
     const auto in = LoadPack(x, first, count, whole);
     Pack<std::uint8_t> keep{};
     if (p.mask != nullptr) keep = LoadPack(p.mask, first, count, whole);
+    float value[kChunk];
+    float activated[kChunk];
+    for (int k = 0; k < kChunk; ++k) activated[k] = value[k] = ToFloat(in.values[k]);
+    ActivateAll(p.activation, activated);
+    // beyond `count` there are zeros, and any index has a scale: no branch for each element
     Grid grid = LoadLearnedGrid(p, index(first));
+    float position[kChunk];
+    if (kUniform) GridPositions(activated, grid, position);
     Pack<T> out{};
     Pack<std::int8_t> residual{};
     for (int k = 0; k < kChunk; ++k) {
-      if (k >= count) break;
-      if (!kUniform) grid = LoadLearnedGrid(p, index(first + k));
-      const bool kept = p.mask == nullptr || keep.values[k] != 0;
-      const float value = ToFloat(in.values[k]);
-      const float a = Activate(p.activation, value);
-      const float position = GridPosition(a, grid);
-      out.values[k] = FromFloat<T>(kept ? ValueAt(position, grid) : 0.0f);
-      residual.values[k] = kept ? ResidualCode(value, a, grid, p.activation) : kResidualDead;
+      if (!kUniform) {
+        grid = LoadLearnedGrid(p, index(first + k));
+        position[k] = GridPosition(activated[k], grid);
+      }
+      out.values[k] = FromFloat<T>(ValueAt(position[k], grid));
+      if (p.residual != nullptr) {
+        residual.values[k] = ResidualCode(value[k], activated[k], grid, p.activation);
+      }
+    }
+    if (p.mask != nullptr) {
+      for (int k = 0; k < kChunk; ++k) {
+        if (keep.values[k] != 0) continue;
+        out.values[k] = T{};
+        residual.values[k] = kResidualDead;
+      }
     }
     StorePack(y, first, count, whole, out);
     if (p.residual != nullptr) StorePack(p.residual, first, count, whole, residual);
@@ -254,7 +269,7 @@ void learned_step(const LearnedStepArgs& args, cudaStream_t stream) {
 void lsq_fake_quantize(const LsqFakeQuantizeArgs& args, cudaStream_t stream) {
   const QparamIndex index(args.layout);
   const std::int64_t n = args.layout.numel();
-  const int blocks = GridBlocks(CeilDivide(n, kChunk), MultiprocessorCount());
+  const int blocks = ElementBlocks(n, MultiprocessorCount());
   const bool aligned =
       AreAligned(16, args.x, args.y) && AreAligned(kChunk, args.mask, args.residual);
   VisitFloatType(args.dtype, [&]<typename T>() {

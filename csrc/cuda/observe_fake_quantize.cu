@@ -87,8 +87,7 @@ __global__ void ChooseIfFreshKernel(Range p) {
 }  // namespace
 
 ObserveFakeQuantizePlan PlanObserveFakeQuantize(const QuantLayout& layout) {
-  return {PlanObserveMinmax(layout),
-          GridBlocks(CeilDivide(layout.numel(), kChunk), MultiprocessorCount())};
+  return {PlanObserveMinmax(layout), ElementBlocks(layout.numel(), MultiprocessorCount())};
 }
 
 void observe_fake_quantize_update(const ObserveFakeQuantizeUpdateArgs& args,

@@ -57,9 +57,12 @@ __global__ void PerTokenKernel(PerTokenFakeQuantizeArgs p, bool aligned) {
       const int count = ChunkCount(first, p.width);
       const bool whole = aligned && count == kChunk;
       auto pack = LoadPack(x, first, count, whole);
+      float value[kChunk];
+      float position[kChunk];
+      for (int k = 0; k < kChunk; ++k) value[k] = ToFloat(pack.values[k]);
+      GridPositions(value, grid, position);
       for (int k = 0; k < kChunk; ++k) {
-        const float position = GridPosition(ToFloat(pack.values[k]), grid);
-        pack.values[k] = FromFloat<T>(ValueAt(position, grid));
+        pack.values[k] = FromFloat<T>(ValueAt(position[k], grid));
       }
       StorePack(y, first, count, whole, pack);
     }

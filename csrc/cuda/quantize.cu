@@ -17,14 +17,20 @@ __global__ void QuantizeKernel(QuantizeArgs p, QparamIndex index, std::int64_t n
     const int count = ChunkCount(first, n);
     const bool whole = aligned && count == kChunk;
     const auto in = LoadPack(x, first, count, whole);
+    float value[kChunk];
+    for (int k = 0; k < kChunk; ++k) value[k] = ToFloat(in.values[k]);
+    // beyond `count` there are zeros, and any index has a scale: no branch for each element
     Grid grid = LoadGrid(p.scale, p.zero_point, index(first), p.qmin, p.qmax);
+    float position[kChunk];
+    if (kUniform) GridPositions(value, grid, position);
     Pack<std::uint8_t> out{};
     for (int k = 0; k < kChunk; ++k) {
-      if (k >= count) break;
-      if (!kUniform) grid = LoadGrid(p.scale, p.zero_point, index(first + k), p.qmin, p.qmax);
-      // int8 and uint8 codes have the same low byte
+      if (!kUniform) {
+        grid = LoadGrid(p.scale, p.zero_point, index(first + k), p.qmin, p.qmax);
+        position[k] = GridPosition(value[k], grid);
+      }
       out.values[k] =
-          static_cast<std::uint8_t>(CodeAt(GridPosition(ToFloat(in.values[k]), grid), grid));
+          static_cast<std::uint8_t>(CodeAt(position[k], grid));  // int8 has the same byte
     }
     StorePack(codes, first, count, whole, out);
   }
@@ -54,7 +60,7 @@ __global__ void DequantizeKernel(DequantizeArgs p, QparamIndex index, std::int64
 void quantize(const QuantizeArgs& args, cudaStream_t stream) {
   const QparamIndex index(args.layout);
   const std::int64_t n = args.layout.numel();
-  const int blocks = GridBlocks(CeilDivide(n, kChunk), MultiprocessorCount());
+  const int blocks = ElementBlocks(n, MultiprocessorCount());
   const bool aligned = AreAligned(16, args.x) && AreAligned(kChunk, args.codes);
   VisitFloatType(args.dtype, [&]<typename T>() {
     auto* kernel = index.IsUniform(kChunk) ? &QuantizeKernel<T, true> : &QuantizeKernel<T, false>;
@@ -65,7 +71,7 @@ void quantize(const QuantizeArgs& args, cudaStream_t stream) {
 void dequantize(const DequantizeArgs& args, cudaStream_t stream) {
   const QparamIndex index(args.layout);
   const std::int64_t n = args.layout.numel();
-  const int blocks = GridBlocks(CeilDivide(n, kChunk), MultiprocessorCount());
+  const int blocks = ElementBlocks(n, MultiprocessorCount());
   const bool aligned = AreAligned(16, args.y) && AreAligned(kChunk, args.codes);
   auto* kernel = index.IsUniform(kChunk) ? &DequantizeKernel<true> : &DequantizeKernel<false>;
   Launch(kernel, blocks, stream, args, index, n, aligned);

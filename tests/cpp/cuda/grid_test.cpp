@@ -18,6 +18,13 @@ TEST(GridBlocks, OneThreadPerItemUpToWhatIsResident) {
   EXPECT_EQ(GridBlocks(INT64_MAX, 0), 8);
 }
 
+TEST(ElementBlocks, OneThreadPerChunkUpToWhatIsQueued) {
+  EXPECT_EQ(ElementBlocks(0, 132), 0);
+  EXPECT_EQ(ElementBlocks(2048, 132), 1);
+  EXPECT_EQ(ElementBlocks(2049, 132), 2);
+  EXPECT_EQ(ElementBlocks(INT64_MAX, 132), 132 * 32);
+}
+
 TEST(CeilDivide, DoesNotOverflow) {
   EXPECT_EQ(CeilDivide(INT64_MAX, 2), INT64_MAX / 2 + 1);
   EXPECT_EQ(CeilDivide(0, 8), 0);

@@ -40,12 +40,12 @@ inline std::vector<LayoutCase> LayoutCases() {
           {"group of 3, first axis", QuantLayout::PerGroup(linear, 0, 3)}};
 }
 
-// Lengths around the chunk of 8 and the 2048 elements of a block, and more than eight blocks of one
-// multiprocessor hold, so that threads take a second stride.
+// Lengths around the chunk of 8 and the 2048 elements of a block, and more than the 8 or 32 blocks
+// of one multiprocessor hold, so that threads take a second stride.
 inline std::vector<std::int64_t> Sizes() {
   std::vector<std::int64_t> sizes;
   for (std::int64_t n = 0; n <= 34; ++n) sizes.push_back(n);
-  for (const std::int64_t n : {2047, 2048, 2049, 16384, 16391, 40003}) sizes.push_back(n);
+  for (const std::int64_t n : {2047, 2048, 2049, 16384, 16391, 40003, 70001}) sizes.push_back(n);
   return sizes;
 }
 
