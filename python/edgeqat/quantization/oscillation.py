@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tabulate import tabulate
@@ -136,6 +138,7 @@ class Oscillation(nn.Module):
         self.momentum, self.freeze, self.dampen = momentum, freeze, dampen
         self.total_steps = total_steps
         self.register_buffer("steps", torch.zeros(1, dtype=torch.int64))
+        self._taken = 0  # the same number: asking a device for it would wait for the device
         # a plain dict keeps the model out of this module's own parameters and state_dict
         self.__dict__["_watched"] = {
             name: (weight, quantizer)
@@ -160,7 +163,14 @@ class Oscillation(nn.Module):
     @property
     def progress(self) -> float:
         """Share of `total_steps` that is done, 0 to 1."""
-        return min(1.0, int(self.steps) / self.total_steps) if self.total_steps else 0.0
+        return min(1.0, self._taken / self.total_steps) if self.total_steps else 0.0
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any, **keywords: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *arguments, **keywords)
+        self._taken = int(self.steps)
+        self._set_damping(self.progress)
 
     def _set_damping(self, progress: float) -> None:
         damping = _cosine(self.dampen, progress)
@@ -177,6 +187,7 @@ class Oscillation(nn.Module):
     def step(self) -> None:
         """Take the weights as the optimizer left them into the counters, and freeze those that oscillate too often."""
         self.steps += 1
+        self._taken += 1
         progress = self.progress
         threshold = None if self.freeze is None else _cosine(self.freeze, progress)
         for name, (weight, quantizer) in self._watched.items():

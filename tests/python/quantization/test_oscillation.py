@@ -109,3 +109,17 @@ def test_state_can_be_resumed() -> None:
     jump()  # moves the weight once for both
     other.step()
     assert other.report() == oscillation.report()
+
+
+def test_a_resumed_schedule_goes_on_where_it_stopped() -> None:
+    student = student_of()
+    quantizer = student.quantizers.get_submodule("0.weight")
+    oscillation = Oscillation(student, dampen=(0.0, 1.0), total_steps=4)
+    oscillation.step()
+    oscillation.step()
+    assert quantizer.damping == pytest.approx(0.5)  # the middle of a cosine from 0 to 1
+    state = oscillation.state_dict()
+    other = Oscillation(student, dampen=(0.0, 1.0), total_steps=4)
+    assert quantizer.damping == 0.0
+    other.load_state_dict(state)
+    assert (other.progress, quantizer.damping) == (0.5, pytest.approx(0.5))
