@@ -6,7 +6,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import torch
 from tabulate import tabulate
@@ -80,6 +81,16 @@ def _cosine(ends: float | tuple[float, float], progress: float) -> float:
     return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * progress))
 
 
+def _check(name: str, value: float | tuple[float, float] | None, most: float) -> None:
+    ends = (value,) if isinstance(value, (int, float)) else () if value is None else value
+    pair = value is None or len(ends) in (1, 2)
+    if not pair or not all(0.0 <= end <= most and math.isfinite(end) for end in ends):
+        limits = "0 or more" if math.isinf(most) else f"0 to {most:g}"
+        raise ValueError(
+            f"Oscillation: {name} must be a number or a (start, end) pair, {limits}, found {value}"
+        )
+
+
 class Oscillation(nn.Module):
     """Counts, damps and freezes oscillating weights of a prepared model; call `step` after every optimizer step.
 
@@ -98,7 +109,7 @@ class Oscillation(nn.Module):
         total_steps: optimizer steps of the whole training; needed for pairs.
 
     Raises:
-        ValueError: the model has no such weights, a pair without `total_steps`, momentum out of range, or `dampen` without a
+        ValueError: the model has no such weights, a pair without `total_steps`, a number out of range, or `dampen` without a
             learned weight quantizer.
 
     Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training, ICML 2022.
@@ -119,7 +130,7 @@ class Oscillation(nn.Module):
     """
 
     steps: Tensor
-    _watched: dict[str, tuple[nn.Parameter, WeightQuantizer]]
+    _watched: dict[str, Watched]
 
     def __init__(
         self,
@@ -133,6 +144,10 @@ class Oscillation(nn.Module):
         super().__init__()
         if total_steps is None and (isinstance(freeze, tuple) or isinstance(dampen, tuple)):
             raise ValueError("Oscillation: a (start, end) pair needs total_steps")
+        if total_steps is not None and total_steps < 1:
+            raise ValueError(f"Oscillation: total_steps must be at least 1, found {total_steps}")
+        _check("freeze", freeze, 1.0)
+        _check("dampen", dampen, math.inf)
         if not 0.0 < momentum <= 1.0:
             raise ValueError(f"Oscillation: momentum must be in (0, 1], found {momentum}")
         self.momentum, self.freeze, self.dampen = momentum, freeze, dampen
@@ -141,10 +156,10 @@ class Oscillation(nn.Module):
         self._taken = 0  # the same number: asking a device for it would wait for the device
         # a plain dict keeps the model out of this module's own parameters and state_dict
         self.__dict__["_watched"] = {
-            name: (weight, quantizer)
-            for name, (weight, quantizer) in watched_weights(model).items()
-            if quantizer.spec.bits < 8
-            and not isinstance(quantizer, (DorefaWeightQuantizer, TernaryWeightQuantizer))
+            name: watched
+            for name, watched in watched_weights(model).items()
+            if watched.quantizer.spec.bits < 8
+            and not isinstance(watched.quantizer, (DorefaWeightQuantizer, TernaryWeightQuantizer))
         }
         if not self._watched:
             raise ValueError(
@@ -152,9 +167,10 @@ class Oscillation(nn.Module):
                 "first, with weight_quantizer 'minmax', 'lsq' or 'power_of_two'"
             )
         self.states = nn.ModuleDict()
-        for name, (weight, quantizer) in self._watched.items():
-            codes, _, _ = quantizer.codes(weight.detach())
-            self.states[name.replace(".", "/")] = _WeightState(weight.detach(), codes)
+        for name, watched in self._watched.items():
+            value, _ = watched.value()
+            codes, _, _ = watched.quantizer.codes(value)
+            self.states[name.replace(".", "/")] = _WeightState(value, codes)
         self._set_damping(0.0)
 
     def _state(self, name: str) -> _WeightState:
@@ -174,7 +190,7 @@ class Oscillation(nn.Module):
 
     def _set_damping(self, progress: float) -> None:
         damping = _cosine(self.dampen, progress)
-        quantizers = [quantizer for _, quantizer in self._watched.values()]
+        quantizers = [watched.quantizer for watched in self._watched.values()]
         learned = [q for q in quantizers if isinstance(q, LearnedWeightQuantizer)]
         if damping and not learned:
             raise ValueError(
@@ -190,11 +206,12 @@ class Oscillation(nn.Module):
         self._taken += 1
         progress = self.progress
         threshold = None if self.freeze is None else _cosine(self.freeze, progress)
-        for name, (weight, quantizer) in self._watched.items():
-            state = self._state(name)
-            scale, zero_point = quantizer.choose(weight)
+        for name, watched in self._watched.items():
+            state, quantizer = self._state(name), watched.quantizer
+            value, signs = watched.value()
+            scale, zero_point = quantizer.choose(value)
             functional.oscillation_update_(
-                weight,
+                value,
                 scale,
                 zero_point,
                 quantizer.spec.qmin,
@@ -209,10 +226,12 @@ class Oscillation(nn.Module):
                 momentum=self.momentum,
                 freeze_threshold=threshold,
             )
+            if signs is not None and threshold is not None:
+                watched.weight.copy_(value * signs)  # the frozen ones have moved
         self._set_damping(progress)
 
     def report(self) -> OscillationReport:
-        """The share of oscillating and frozen elements of every weight."""
+        """The share of elements of every weight that oscillate (frequency above 0.005, not frozen) and that are frozen."""
         rows = OscillationReport()
         for name in self._watched:
             state = self._state(name)
@@ -228,21 +247,40 @@ class Oscillation(nn.Module):
         return rows
 
 
-def watched_weights(model: nn.Module) -> dict[str, tuple[nn.Parameter, WeightQuantizer]]:
-    """The parameters of `model` that a weight quantizer reads, by name, with that quantizer.
+class Watched(NamedTuple):
+    """A weight whose codes can be counted."""
+
+    weight: nn.Parameter
+    quantizer: WeightQuantizer
+    gamma: Tensor | None  # of the BatchNorm behind: where it is negative, -weight is rounded
+
+    def value(self) -> tuple[Tensor, Tensor | None]:
+        """What the quantizer rounds, and the signs that the weight was multiplied by."""
+        weight = self.weight.detach()
+        if self.gamma is None:
+            return weight, None
+        signs = self.quantizer.signs(weight, self.gamma)
+        return weight * signs, signs
+
+
+def watched_weights(model: nn.Module) -> dict[str, Watched]:
+    """The parameters of `model` that a weight quantizer reads, by name.
 
     Weights that are multiplied by a BatchNorm's factor before they are rounded (batch_norm="folded") are left out: their
     code belongs to the product.
     """
     parameters = dict(model.named_parameters())
-    computed = {
-        str(node.target)
-        for part in model.modules()
-        if isinstance(part, QuantizedModel)
-        for node in part.graph.nodes
-        if node.op == "call_module" and node.args and getattr(node.args[0], "op", "") != "get_attr"
-    }
-    found: dict[str, tuple[nn.Parameter, WeightQuantizer]] = {}
+    computed: set[str] = set()
+    gammas: dict[str, Tensor] = {}
+    for part in model.modules():
+        for node in part.graph.nodes if isinstance(part, QuantizedModel) else ():
+            if node.op != "call_module" or not node.args:
+                continue
+            if getattr(node.args[0], "op", "") != "get_attr":
+                computed.add(str(node.target))
+            elif len(node.args) > 1 and getattr(node.args[1], "op", "") == "get_attr":
+                gammas[str(node.target)] = attrgetter(str(node.args[1].target))(part)
+    found: dict[str, Watched] = {}
     for path, module in model.named_modules():
         if not isinstance(module, WeightQuantizer) or path in computed:
             continue
@@ -251,5 +289,5 @@ def watched_weights(model: nn.Module) -> dict[str, tuple[nn.Parameter, WeightQua
         else:  # module mode: layer.weight_quantizer
             name = f"{path.rpartition('.')[0]}.weight".lstrip(".")
         if name in parameters:
-            found[name] = (parameters[name], module)
+            found[name] = Watched(parameters[name], module, gammas.get(path))
     return found

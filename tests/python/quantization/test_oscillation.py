@@ -82,6 +82,51 @@ def test_schedules_and_refusals() -> None:
         Oscillation(nn.Linear(2, 2))
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"freeze": -1.0},
+        {"freeze": 2.0},
+        {"freeze": (0.1, 0.2, 0.3), "total_steps": 5},
+        {"dampen": -1.0},
+        {"dampen": float("nan")},
+        {"total_steps": 0},
+    ],
+)
+def test_numbers_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=f"Oscillation: {next(iter(wrong))} must be"):
+        Oscillation(student_of(), **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["live", "frozen"])
+def test_negative_gammas_are_counted_with_the_code_that_is_rounded(mode: str) -> None:
+    """2-bit codes are -2..1: of +-1.6 and +-1.4 steps only the side that reaches -2 changes its code."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([-1.0, -1.0, 1.0, 1.0]))
+    recipe = edgeqat.Recipe(
+        weight_bits=2, first_last_bits=None, weight_quantizer="lsq", batch_norm=mode
+    )
+    x = torch.randn(8, 1, 6, 6)
+    student = edgeqat.calibrate(edgeqat.prepare(model, edgeqat.plan(model, x, recipe=recipe)), [x])
+    weight = student.get_parameter("0.weight")
+    step = student.quantizers.get_submodule("0.weight").scale.reshape(4, 1, 1, 1)
+    sides = torch.tensor([1.0, -1.0, 1.0, -1.0]).reshape(4, 1, 1, 1)
+    changes = torch.tensor([True, False, False, True])  # -gamma's sign * side reaches -2
+    oscillation = Oscillation(student, momentum=0.1, freeze=0.3)
+    for index in range(12):
+        with torch.no_grad():
+            weight.copy_((1.4 if index % 2 else 1.6) * sides * step.expand_as(weight))
+        oscillation.step()
+    (row,) = oscillation.report()
+    assert row.frozen == 0.5
+    code = (weight.detach() / step).flatten(1)
+    moved = changes.reshape(4, 1).expand_as(code)
+    assert bool((code[moved] == code[moved].round()).all())  # held on a grid point
+    assert bool((code[~moved] != code[~moved].round()).all())  # left alone
+
+
 def test_weights_of_another_grid_are_refused() -> None:
     """Their codes are not round(weight / step): counting those would freeze weights at wrong values."""
     with pytest.raises(ValueError, match="on a uniform grid"):
