@@ -84,7 +84,7 @@ def _plan_text(plan: Plan) -> str:
 def _module_data(student: nn.Module, plan: Plan) -> CheckpointData:
     weights = {
         n.rpartition(".")[0]: q
-        for n, q in quantizers(student).items()
+        for n, q in student.named_modules(remove_duplicate=False)  # each reader of a shared weight
         if isinstance(q, WeightQuantizer)
     }
     for name, quantizer in quantizers(student).items():

@@ -316,6 +316,11 @@ def convert(student: nn.Module) -> ConvertedModel:
     """
     if isinstance(student, ConvertedModel):
         return student
+    if not isinstance(student, QuantizedModel) and "_edgeqat_plan" in student.__dict__:
+        raise TypeError(
+            "convert: the model was prepared in module mode, which trains, saves and loads; converting and exporting need the "
+            "graph: plan it without mode='module'"
+        )
     if not isinstance(student, QuantizedModel):
         raise TypeError(
             f"convert: expected a model from edgeqat.prepare, found {type(student).__name__}; call edgeqat.prepare(model, plan)"

@@ -8,6 +8,7 @@ import copy
 from torch import Tensor, nn
 
 from edgeqat.nn.layers import QUANTIZED_LAYERS
+from edgeqat.nn.quantizers import WeightQuantizer
 from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
 from edgeqat.quantization.recipe import Recipe
 from edgeqat.quantization.rules import activation_quantizer, weight_quantizer
@@ -97,12 +98,13 @@ def plan_modules(model: nn.Module, recipe: Recipe, target: Target) -> Plan:
 def prepare_modules(model: nn.Module, plan: Plan, *, inplace: bool = False) -> nn.Module:
     """Turn the modules of a module-mode plan into their quantized forms: at most two helper submodules a layer.
 
-    Parameters keep their names; a weight that several modules share is rounded by each reader alike.
+    Parameters keep their names; modules that share a weight share its quantizer, and with it a learned step.
 
     Raises:
         ValueError: the plan names a module that the model lacks, or the model was prepared before.
     """
     model = model if inplace else copy.deepcopy(model)
+    quantizers: dict[int, WeightQuantizer] = {}  # id of the weight ->
     for layer in plan.layers.values():
         quantize_weight = layer.weight is not None and layer.weight.bits is not None
         if not quantize_weight and layer.output.bits is None:
@@ -121,7 +123,10 @@ def prepare_modules(model: nn.Module, plan: Plan, *, inplace: bool = False) -> n
         weight: Tensor = module.weight  # type: ignore[assignment]
         for_weight = for_input = None
         if layer.weight is not None and layer.weight.bits is not None:
-            for_weight = weight_quantizer(layer.weight, plan.recipe, weight)
+            for_weight = quantizers.get(id(weight))
+            if for_weight is None:
+                for_weight = weight_quantizer(layer.weight, plan.recipe, weight)
+                quantizers[id(weight)] = for_weight
         if layer.output.bits is not None:
             for_input = activation_quantizer(layer.output, plan.recipe)
         module.__class__ = QUANTIZED_LAYERS[type(module)]

@@ -253,6 +253,29 @@ def test_module_mode_follows_the_rules_too() -> None:
     assert student[2].weight_quantizer.step.grad is not None
 
 
+def test_module_mode_shares_the_step_of_a_shared_weight(tmp_path: Path) -> None:
+    def tied() -> nn.Module:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
+        model[2].weight = model[0].weight
+        return model
+
+    model, x = tied(), torch.randn(32, 6)
+    recipe = edgeqat.Recipe(
+        weight_bits=3, activation_bits=4, first_last_bits=None, weight_quantizer="lsq"
+    )
+    student = edgeqat.prepare(model, edgeqat.plan(model, x, recipe=recipe, mode="module"))
+    assert student[2].weight_quantizer is student[0].weight_quantizer
+    edgeqat.calibrate(student, [x])
+    train(student, x, 5)
+    expected = student.eval()(x)
+    edgeqat.save(student, tmp_path / "tied.safetensors")
+    found = edgeqat.load(tmp_path / "tied.safetensors", tied())(x)
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(TypeError, match="prepared in module mode"):
+        edgeqat.export(student, tmp_path / "tied.onnx")
+
+
 def test_unknown_rules_are_refused() -> None:
     with pytest.raises(ValueError, match="weight_quantizer"):
         edgeqat.Recipe(weight_quantizer="lsg")
