@@ -107,14 +107,15 @@ inline LsqCheck CheckLsqBackward(std::string_view op, const Tensor& grad, const 
   CheckNotNegative(op, "damping", options.damping);
   if (options.grad_scale.has_value() && !std::isfinite(*options.grad_scale)) {
     Fail(op, "grad_scale", "finite", std::to_string(*options.grad_scale),
-         "None takes 1 / sqrt(n * qmax) of the LSQ paper.");
+         "None takes the factor of the rule's paper.");
   }
   check.dtype = dtype;
   return check;
 }
 
-// The gradient scale of the LSQ paper, with n elements to a scale.
-inline double PaperGradScale(const QuantLayout& layout, std::int64_t qmax) {
+// The gradient scale of the paper: LSQ's with n elements to a scale; PACT has none.
+inline double PaperGradScale(StepRule rule, const QuantLayout& layout, std::int64_t qmax) {
+  if (rule == StepRule::kPact) return 1.0;
   const std::int64_t elements = layout.numel() / std::max<std::int64_t>(layout.num_scales(), 1);
   return 1.0 / std::sqrt(static_cast<double>(std::max<std::int64_t>(elements, 1)) *
                          static_cast<double>(std::max<std::int64_t>(qmax, 1)));
@@ -186,8 +187,9 @@ struct LsqBackward : LsqCall<LsqFakeQuantizeBackwardArgs> {
     } else {
       args.x = data.x.const_data_ptr();
     }
-    args.grad_factor = options.grad_scale.has_value() ? *options.grad_scale
-                                                      : PaperGradScale(args.layout, options.qmax);
+    args.grad_factor = options.grad_scale.has_value()
+                           ? *options.grad_scale
+                           : PaperGradScale(args.rule, args.layout, options.qmax);
     args.delta = static_cast<float>(options.delta);
     args.damping = static_cast<float>(options.damping);
     args.grad_x = data.out.mutable_data_ptr();

@@ -22,6 +22,10 @@ def call(op: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         if _REFUSAL.match(str(error)):
             raise ValueError(str(error)) from None
         raise
+    except AttributeError as error:  # a number or an array where the gradient formula has a tensor
+        raise TypeError(
+            f"edgeqat: expected tensors for x and what is learned ({error}); use torch.tensor([...])"
+        ) from error
 
 
 def as_tensors(scale: Tensor | float, zero_point: Tensor | int, x: Tensor) -> tuple[Tensor, Tensor]:

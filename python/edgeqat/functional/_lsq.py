@@ -78,8 +78,9 @@ def lsq_fake_quantize(
 
     Backward, with `v = a / step`, `r = round(v) - v` and g the incoming gradient:
 
-    - x is in range where `qmin <= v + z <= qmax`, as in the paper; :func:`fake_quantize` passes its
-      gradient half a step further, to where the rounded code is clipped;
+    - x is in range where `qmin <= v + z <= qmax`, as in the paper, but with both ends, so that a
+      weight on the outermost code can return; :func:`fake_quantize` passes its gradient half a
+      step further, to where the rounded code is clipped;
     - x: g in range, 0 where x is clipped (EWGS, `delta > 0`: `g - |g| * r * delta / (qmax - qmin)`);
     - scale: the sum of `g * r` in range and `g * qmin`, `g * qmax` where x is clipped, times
       d step / d scale and `grad_scale` (PACT: nothing in range);
@@ -100,7 +101,8 @@ def lsq_fake_quantize(
         activation: "relu", "relu6" or "hardswish", applied to x first; None for none.
         rule: "lsq", "power_of_two" or "pact", see :func:`learned_step`.
         grad_scale: factor of the gradients of scale and offset; None for the LSQ paper's
-            `1 / sqrt(n * qmax)` with n elements to a scale.
+            `1 / sqrt(n * qmax)` with n elements to a scale (for activations the paper leaves the
+            batch out of n, as :class:`edgeqat.nn.LearnedActivationQuantizer` does); 1 for pact.
         delta: strength of EWGS; 0 for the clipped straight-through estimator.
         damping: adds the gradient of `damping * (a - y)**2` in range, which holds weights in the
             middle of their step (oscillation dampening).

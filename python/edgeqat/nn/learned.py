@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,18 @@ from edgeqat.quantization.spec import QuantSpec
 
 Rule = Literal["lsq", "power_of_two", "pact"]
 Initialisation = Literal["mse", "lsq"]
+
+
+def _check_choice(owner: str, argument: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(
+            f"{owner}: {argument} must be one of {', '.join(choices)}, found {value!r}"
+        )
+
+
+def _check_delta(owner: str, delta: float) -> None:
+    if not 0.0 <= delta < math.inf:
+        raise ValueError(f"{owner}: delta must be finite and at least 0, found {delta}")
 
 
 class LearnedWeightQuantizer(WeightQuantizer):
@@ -60,6 +72,9 @@ class LearnedWeightQuantizer(WeightQuantizer):
     ) -> None:
         if not spec.symmetric:
             raise ValueError("LearnedWeightQuantizer: weights are symmetric, found an affine spec")
+        _check_choice("LearnedWeightQuantizer", "rule", rule, ("lsq", "power_of_two"))
+        _check_choice("LearnedWeightQuantizer", "initialisation", initialisation, ("mse", "lsq"))
+        _check_delta("LearnedWeightQuantizer", delta)
         super().__init__(spec, shape)
         self.rule: Rule = rule
         self.delta = delta
@@ -164,6 +179,9 @@ class LearnedActivationQuantizer(ActivationQuantizer):
         save: Literal["compact", "exact"] = "compact",
     ) -> None:
         super().__init__(spec)
+        _check_choice("LearnedActivationQuantizer", "rule", rule, get_args(Rule))
+        _check_choice("LearnedActivationQuantizer", "save", save, ("compact", "exact"))
+        _check_delta("LearnedActivationQuantizer", delta)
         if offset and spec.symmetric:
             raise ValueError("LearnedActivationQuantizer: an offset needs an affine spec")
         if offset and rule == "pact":
@@ -268,7 +286,7 @@ class LearnedActivationQuantizer(ActivationQuantizer):
             offset=self.offset,
             activation=activation,
             rule=self.rule,
-            grad_scale=1.0 / math.sqrt(features * high),
+            grad_scale=None if self.rule == "pact" else 1.0 / math.sqrt(features * high),
             delta=self.delta,
             save="exact" if activation == "hardswish" else self.save,
         )

@@ -198,6 +198,17 @@ def test_the_default_gradient_scale_is_that_of_the_paper(granularity: str) -> No
         torch.testing.assert_close(d, p / math.sqrt(n * 7), rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.parametrize("save", ["exact", "compact"])
+def test_pact_has_the_gradient_of_its_paper(save: str) -> None:
+    """The sum of g where x is at alpha or above (Choi et al. 2018, equation 3), no factor."""
+    x = torch.tensor([0.2, 0.9, 1.5, 7.0], requires_grad=True)
+    alpha = torch.tensor([1.0], requires_grad=True)
+    y = functional.lsq_fake_quantize(x, alpha, 0, 15, rule="pact", save=save)
+    y.backward(torch.tensor([10.0, 20.0, 3.0, 4.0]))
+    assert alpha.grad is not None
+    assert alpha.grad.item() == pytest.approx(7.0, rel=1e-6)
+
+
 def test_nan_infinity_and_masks() -> None:
     x = torch.tensor([math.nan, math.inf, -math.inf, 0.3], requires_grad=True)
     scale = torch.tensor([0.25], requires_grad=True)
