@@ -51,8 +51,9 @@ def reestimate_batch_norm(
         The same model.
 
     Raises:
-        ValueError: no batch was given, or the model calls no BatchNorm with statistics: with batch_norm="folded" the weights
-            hold them. The statistics are then as before; so are those of single layers that the model does not call.
+        ValueError: no batch was given, data held NaN or infinity, or the model calls no BatchNorm with statistics: with
+            batch_norm="folded" the weights hold them. The statistics are then as before; so are those of single layers that
+            the model does not call.
 
     Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training, ICML 2022, section 4.
 
@@ -86,6 +87,10 @@ def reestimate_batch_norm(
             raise ValueError(
                 "reestimate_batch_norm: the model calls none of its BatchNorm layers; with batch_norm='folded' their "
                 "statistics are part of the weights and stand still"
+            )
+        if not all(torch.isfinite(buffer).all() for norm in norms for buffer in norm.buffers()):
+            raise ValueError(
+                "reestimate_batch_norm: NaN or infinity reached the statistics; check the data and the weights"
             )
     except BaseException:
         _restore(norms, saved)

@@ -74,6 +74,9 @@ def calibrate(
     The model runs in eval mode without gradients: BatchNorm statistics and weights do not change, and activations are
     observed as floats behind quantized weights. Post-training quantization ends here; training goes on from here.
 
+    Steps that activations learn start anew here, also those that training has moved. Steps of weights do not: they start in
+    `prepare` from the weights of that time, so load trained weights before.
+
     Args:
         model: from `prepare`.
         batches: tensors, tuples (positional arguments) or dicts (keyword arguments). Items of a labelled data set must be

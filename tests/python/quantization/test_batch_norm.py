@@ -77,3 +77,12 @@ def test_nothing_is_lost_where_it_fails() -> None:
     assert model[0].running_mean.tolist() == [5.0, 5.0]
     with pytest.raises(ValueError, match="no BatchNorm"):
         edgeqat.reestimate_batch_norm(nn.Linear(2, 2), [torch.ones(1, 2)])
+
+
+def test_statistics_of_nan_are_refused() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(2))
+    x = torch.tensor([[1.0, 4.0], [3.0, 8.0]])
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    with pytest.raises(ValueError, match="NaN or infinity reached the statistics"):
+        edgeqat.reestimate_batch_norm(model, [x, x * torch.nan])
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
