@@ -90,7 +90,8 @@ def _module_data(student: nn.Module, plan: Plan) -> CheckpointData:
     for name, quantizer in quantizers(student).items():
         if isinstance(quantizer, ActivationQuantizer) and not quantizer.ready:
             raise ValueError(
-                f"save: {name} has seen no data; call edgeqat.calibrate(student, batches) first"
+                f"save: {name} has seen no data; call edgeqat.calibrate(student, batches) first; a layer that the model never "
+                "calls is left out by plan[layer].output.bits = None"
             )
     tensors = {name: value.detach().cpu().numpy() for name, value in student.state_dict().items()}
     packed = {}

@@ -312,6 +312,10 @@ def prepare(
         >>> student(torch.randn(3, 4)).shape
         torch.Size([3, 2])
     """
+    if isinstance(model, QuantizedModel):
+        raise ValueError(
+            "prepare: expected a float model, found one that was prepared before; prepare the original model"
+        )
     if not isinstance(plan, Plan):
         from edgeqat.quantization.planner import plan as make_plan
 

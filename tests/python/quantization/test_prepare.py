@@ -148,6 +148,8 @@ def test_evaluating_before_calibration_is_an_error_and_training_is_not() -> None
 
 def test_prepared_twice_is_refused() -> None:
     student = student_of()
+    with pytest.raises(ValueError, match="found one that was prepared before"):
+        edgeqat.prepare(student, student.plan)
     with pytest.raises(ValueError, match="found a QuantizedModel; it was prepared before"):
         edgeqat.plan(student, models.ZOO["conv"].inputs())
     with pytest.raises(ValueError, match="matches no layer"):
