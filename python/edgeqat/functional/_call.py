@@ -22,10 +22,16 @@ def call(op: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         if _REFUSAL.match(str(error)):
             raise ValueError(str(error)) from None
         raise
-    except AttributeError as error:  # a number or an array where the gradient formula has a tensor
-        raise TypeError(
-            f"edgeqat: expected tensors for x and what is learned ({error}); use torch.tensor([...])"
-        ) from error
+
+
+def check_tensors(op: str, name: str, *given: object) -> None:
+    """Refuse numbers and arrays where the gradient formula, which comes before the op, has tensors."""
+    for index, value in enumerate(given):
+        if not isinstance(value, Tensor):
+            where = name if len(given) == 1 else f"{name}[{index}]"
+            raise TypeError(
+                f"edgeqat::{op}: {where} must be a tensor, found {type(value).__name__}. Use torch.tensor([...])."
+            )
 
 
 def as_tensors(scale: Tensor | float, zero_point: Tensor | int, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from edgeqat.functional._activation import HARDSWISH, Activation, activation_code
-from edgeqat.functional._call import call
+from edgeqat.functional._call import call, check_tensors
 from edgeqat.ops import _autograd_lsq
 
 #: How the scale parameter becomes the step.
@@ -115,6 +115,7 @@ def lsq_fake_quantize(
     Raises:
         ValueError: a wrong dtype, shape, device, range, name or option; NaN or infinity in scale or
             offset; `save="compact"` with hardswish or damping, which need x.
+        TypeError: x or scale is no tensor.
         RuntimeError: a second derivative.
 
     Example:
@@ -127,6 +128,8 @@ def lsq_fake_quantize(
         >>> x.grad, scale.grad
         (tensor([1., 1., 0.]), tensor([6.2000]))
     """
+    check_tensors("lsq_fake_quantize", "x", x)
+    check_tensors("lsq_fake_quantize", "scale", scale)
     code = _save_code(save)
     options = (activation_code(activation), _rule_code(rule), grad_scale, delta, damping)
     if code == _autograd_lsq.COMPACT and (damping != 0.0 or options[0] == HARDSWISH):
@@ -350,6 +353,8 @@ def lsq_fake_quantize_multi(
     """
     if len(x) == 0:
         return []  # the dispatcher finds the kernel by a tensor
+    check_tensors("lsq_fake_quantize_multi", "x", *x)
+    check_tensors("lsq_fake_quantize_multi", "scale", *scale)
     lists = (list(x), list(scale), list(qmin), list(qmax), *_places(len(x), axis, group_size))
     result: list[Tensor] = call(
         *(_autograd_lsq.lsq_fake_quantize_multi, *lists),

@@ -198,6 +198,16 @@ def test_the_default_gradient_scale_is_that_of_the_paper(granularity: str) -> No
         torch.testing.assert_close(d, p / math.sqrt(n * 7), rtol=1e-6, atol=1e-8)
 
 
+def test_numbers_and_arrays_are_refused_by_name() -> None:
+    x, step = torch.randn(4), torch.ones(1)
+    with pytest.raises(TypeError, match=r"lsq_fake_quantize: scale must be a tensor, found float"):
+        functional.lsq_fake_quantize(x, 0.1, -8, 7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"lsq_fake_quantize: x must be a tensor, found ndarray"):
+        functional.lsq_fake_quantize(x.numpy(), step, -8, 7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"_multi: scale\[1\] must be a tensor, found float"):
+        functional.lsq_fake_quantize_multi([x, x], [step, 0.1], [-8] * 2, [7] * 2)  # type: ignore[list-item]
+
+
 @pytest.mark.parametrize("save", ["exact", "compact"])
 def test_pact_has_the_gradient_of_its_paper(save: str) -> None:
     """The sum of g where x is at alpha or above (Choi et al. 2018, equation 3), no factor."""
