@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from tabulate import tabulate
@@ -129,7 +128,7 @@ class Oscillation(nn.Module):
         ['0.weight']
     """
 
-    steps: Tensor
+    steps: int
     _watched: dict[str, Watched]
 
     def __init__(
@@ -152,8 +151,7 @@ class Oscillation(nn.Module):
             raise ValueError(f"Oscillation: momentum must be in (0, 1], found {momentum}")
         self.momentum, self.freeze, self.dampen = momentum, freeze, dampen
         self.total_steps = total_steps
-        self.register_buffer("steps", torch.zeros(1, dtype=torch.int64))
-        self._taken = 0  # the same number: asking a device for it would wait for the device
+        self.steps = 0  # not a buffer: asking a device for it would wait for the device
         # a plain dict keeps the model out of this module's own parameters and state_dict
         self.__dict__["_watched"] = {
             name: watched
@@ -179,13 +177,15 @@ class Oscillation(nn.Module):
     @property
     def progress(self) -> float:
         """Share of `total_steps` that is done, 0 to 1."""
-        return min(1.0, self._taken / self.total_steps) if self.total_steps else 0.0
+        return min(1.0, self.steps / self.total_steps) if self.total_steps else 0.0
 
-    def _load_from_state_dict(
-        self, state_dict: Mapping[str, Any], prefix: str, *arguments: Any, **keywords: Any
-    ) -> None:
-        super()._load_from_state_dict(state_dict, prefix, *arguments, **keywords)
-        self._taken = int(self.steps)
+    def get_extra_state(self) -> Tensor:
+        """The steps taken, for `state_dict`."""
+        return torch.tensor([self.steps])
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """The steps taken, from `load_state_dict`; schedules go on from there."""
+        self.steps = int(state)
         self._set_damping(self.progress)
 
     def _set_damping(self, progress: float) -> None:
@@ -203,7 +203,6 @@ class Oscillation(nn.Module):
     def step(self) -> None:
         """Take the weights as the optimizer left them into the counters, and freeze those that oscillate too often."""
         self.steps += 1
-        self._taken += 1
         progress = self.progress
         threshold = None if self.freeze is None else _cosine(self.freeze, progress)
         for name, watched in self._watched.items():
