@@ -31,7 +31,7 @@ import edgeqat
 from datasets import Split
 from edgeqat.quantization.batch_norm import reestimate_batch_norm
 from edgeqat.quantization.oscillation import Oscillation
-from training import Augment, Normalize, Schedule, accuracy, augment, batches, predictions, train
+from training import Augment, Normalize, Schedule, accuracy, batches, predictions, train, varied
 
 ROWS = ("float", "naive 4 bit", "PTQ W8A8", "PTQ W4A8", "QAT W4A8", "QAT W4A4")
 
@@ -162,11 +162,7 @@ def augmented_batches(task: Task, schedule: Schedule) -> Iterator[Tensor]:
     generator = torch.Generator().manual_seed(schedule.seed)
     order = torch.randperm(len(task.train), generator=generator)
     for rows in order.split(schedule.batch):
-        images = task.train.images[rows]
-        if task.augmentation is None:
-            images = augment(images, schedule.shift, True, generator)
-        else:
-            images = task.augmentation(images, generator)
+        images = varied(task.train.images[rows], schedule, task.augmentation, generator)
         yield task.normalize(images)
 
 
@@ -179,16 +175,17 @@ def learn_steps(
     any other word names a control of the task. A control without settings is the plain row with
     fresh BatchNorm statistics, so it reads that row's checkpoint instead of training once more.
     """
-    teacher, control = None, word
-    if word == "taught":
-        teacher, control = float_row(task, schedule, stem.parent), None
-    settings = {} if control is None else task.controls[control]
-    plain = stem.with_name(stem.name.replace(f"_{control}-seed", "-seed"))
+    taught = word == "taught"
+    controlled = word is not None and not taught
+    settings = task.controls[word] if controlled else {}
+    trained = stem
+    if controlled and not settings:
+        trained = stem.with_name(stem.name.replace(f"_{word}-seed", "-seed"))
     steps = schedule.epochs * (len(task.train) // schedule.batch)
     oscillation = Oscillation(student, total_steps=steps, **settings)
-    checkpoint = (stem if settings else plain).with_suffix(".pt")
-    fit(task, student, schedule, checkpoint, oscillation, teacher)
-    if control is not None:
+    teacher = float_row(task, schedule, stem.parent) if taught else None
+    fit(task, student, schedule, trained.with_suffix(".pt"), oscillation, teacher)
+    if controlled:
         reestimate_batch_norm(student, augmented_batches(task, schedule))
     rows = oscillation.report()
     elements = sum(row.elements for row in rows)

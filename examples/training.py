@@ -69,6 +69,19 @@ def augment(images: Tensor, shift: int, flip: bool, generator: torch.Generator) 
     return padded[n, c, rows.view(count, 1, height, 1), columns.view(count, 1, 1, width)]
 
 
+def varied(
+    images: Tensor,
+    schedule: Schedule,
+    augmentation: Augment | None,
+    generator: torch.Generator,
+    flip: bool = True,
+) -> Tensor:
+    """What training shows of ``images``: ``augmentation``, or flips and shifts without one."""
+    if augmentation is not None:
+        return augmentation(images, generator)
+    return augment(images, schedule.shift, flip, generator)
+
+
 def batches(split: Split, normalize: Normalize, size: int = 500) -> Iterator[Tensor]:
     """Yields normalized images in order, without labels, as ``edgeqat.calibrate`` takes them."""
     for start in range(0, len(split), size):
@@ -124,8 +137,8 @@ def train(
     """Trains in place; goes on from ``checkpoint`` with the batches of an unbroken run.
 
     ``augmentation`` takes the place of flips and shifts, for data that are no images;
-    ``oscillation`` counts, damps or freezes weights after every step; ``teacher`` takes the place
-    of the labels.
+    ``oscillation`` counts, damps or freezes weights after every step; ``teacher``, in eval mode,
+    takes the place of the labels.
 
     Raises:
         ValueError: the checkpoint was written with another schedule.
@@ -154,11 +167,7 @@ def train(
         )
         for step in bar:
             rows = order[step * schedule.batch : (step + 1) * schedule.batch]
-            images = split.images[rows]
-            if augmentation is None:
-                images = augment(images, schedule.shift, flip, generator)
-            else:
-                images = augmentation(images, generator)
+            images = varied(split.images[rows], schedule, augmentation, generator, flip)
             x = normalize(images).contiguous(memory_format=torch.channels_last)
             with torch.autocast("cpu", torch.bfloat16, enabled=schedule.bfloat16):
                 logits = model(x)

@@ -247,13 +247,19 @@ def test_rows_with_learned_steps_count_and_freeze(tmp_path: Path) -> None:
         batch=5,
         lr=0.2,
         # With momentum 1 the frequency is the last step's event: whatever turns back is frozen.
-        controls={"freeze": {"momentum": 1.0, "freeze": 0.5}},
+        controls={"freeze": {"momentum": 1.0, "freeze": 0.5}, "norms": {}},
     )
     plain = comparison.measure(task, "LSQ W3A4", 0, tmp_path)
     assert plain["training_processor_seconds"] > 0.0
     assert comparison.measure(task, "LSQ W3A4 taught", 0, tmp_path)["onnx_agreement"] >= 90.0
     assert (tmp_path / "float-seed0.pt").exists()  # the teacher
     frozen = comparison.measure(task, "LSQ W3A4 freeze", 0, tmp_path)
+    norms = comparison.measure(task, "LSQ W3A4 norms", 0, tmp_path)
+    assert norms["oscillating"] == plain["oscillating"]  # the plain row's training,
+    assert not (tmp_path / "lsq_w3a4_norms-seed0.pt").exists()  # not one more
+    assert (tmp_path / "lsq_w3a4_norms-seed0.onnx").read_bytes() != (
+        tmp_path / "lsq_w3a4-seed0.onnx"
+    ).read_bytes()
     assert plain["oscillating"] > 0.0
     assert plain["frozen"] == 0.0
     assert frozen["frozen"] > 0.0
