@@ -21,8 +21,8 @@ inline constexpr std::int64_t kChunk = 8;
 inline constexpr int kBlocksPerMultiprocessor = 8;
 
 // For kernels in which blocks leave nothing behind. Their 40 to 60 registers a thread let 4 to 6
-// blocks run at a time (ptxas -v, sm_90), so that eight would be one full turn and one that leaves
-// up to half of the multiprocessor empty. Of 32 only the last tenth can run so.
+// blocks run at a time (ptxas -v, sm_90). Eight would be one full turn and a second that leaves up
+// to half of the multiprocessor empty; of 32 that is the last of six to eight turns.
 inline constexpr int kQueuedBlocksPerMultiprocessor = 32;
 
 // ceil(a / b) for a >= 0, b >= 1, without the overflow of a + b - 1.
