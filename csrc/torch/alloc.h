@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "torch/check.h"
+#include "torch/huge_pages.h"
 
 namespace edgeqat::torch_ops {
 
@@ -30,6 +31,15 @@ inline Shape RowMajorStrides(std::span<const std::int64_t> sizes) {
   return strides;
 }
 
+// A new tensor of the CPU of which the caller writes every element.
+inline Tensor Advised(Tensor tensor) {
+  if (!tensor.is_cpu()) return tensor;
+  std::int64_t bytes = 0;
+  STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_storage_size(tensor.get(), &bytes));
+  AdviseHugePages(tensor.mutable_data_ptr(), bytes);
+  return tensor;
+}
+
 inline Tensor EmptyStrided(std::span<const std::int64_t> sizes,
                            std::span<const std::int64_t> strides, ScalarType dtype,
                            const Tensor& device_of) {
@@ -43,7 +53,7 @@ inline Tensor EmptyStrided(std::span<const std::int64_t> sizes,
   STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_empty_strided(std::ssize(sizes), sizes.data(),
                                                          strides.data(), shim_dtype, device_type,
                                                          device_index, &handle));
-  return Tensor(handle);
+  return Advised(Tensor(handle));
 }
 
 inline Tensor EmptyRowMajor(std::span<const std::int64_t> sizes, ScalarType dtype,
@@ -122,7 +132,7 @@ inline Tensor EmptyLike(const Tensor& tensor, ScalarType dtype, const MemoryOrde
                                     from(std::nullopt), from(std::nullopt)};
   STABLE_TORCH_ERROR_CODE_CHECK(
       torch_call_dispatcher("aten::empty_like", "", stack.data(), TORCH_ABI_VERSION));
-  return torch::stable::detail::to<Tensor>(stack[0]);
+  return Advised(torch::stable::detail::to<Tensor>(stack[0]));
 }
 
 inline bool SameStrides(const Tensor& a, const Tensor& b) {

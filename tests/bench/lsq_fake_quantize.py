@@ -6,7 +6,7 @@ and per channel, on 4.2 and 33.5 million float32 values and one thread; two thre
 times as fast as one (processor time of the busier one). ReLU does nothing but move the data, so
 where torch's op is less than 10 times slower than ReLU the second bar is out of reach, and where
 one thread takes all of the memory's bandwidth the third. Results of 33.5 million float32 are fresh
-pages at every call, most of the time of every candidate; the MALLOC variables keep them.
+pages at every call, most of the time of ReLU and torch; the MALLOC variables keep them.
 
 `--calls` measures one call on 64 elements instead, eager, forward and backward, against the module
 FusedMovingAvgObsFakeQuantize: at most 1.25 times its time.
