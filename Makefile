@@ -37,7 +37,7 @@ lint: setup ## ruff, mypy, clang-format, codespell
 	@scripts/lint
 
 format: setup ## rewrite the sources in the project's style
-	@$(VENV)/bin/ruff format -q . && $(VENV)/bin/ruff check -q --fix . && git ls-files '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(VENV)/bin/clang-format -i
+	@$(VENV)/bin/ruff format -q . && $(VENV)/bin/ruff check -q --fix . && git ls-files -co --exclude-standard '*.h' '*.cpp' '*.cu' '*.cuh' | xargs $(VENV)/bin/clang-format -i
 
 sanitize: setup ## C++ tests under the address and undefined-behaviour sanitizers
 	@cmake --preset sanitize > build/sanitize.log && cmake --build --preset sanitize && ctest --preset sanitize --quiet

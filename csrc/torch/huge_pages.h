@@ -15,8 +15,9 @@ namespace edgeqat::torch_ops {
 inline constexpr std::int64_t kHugePagesFrom = 4 << 20;
 
 // Asks for `bytes` of memory from `data` in pages of 2 MiB. malloc hands large results back to the
-// system, so that the next one takes a page fault every 4 KiB: 50 ms for 128 MiB that are written in
-// 8 ms where the memory is there. A request: where the system has no such pages, nothing changes.
+// system, so that the next one takes a page fault every 4 KiB: 50 ms for 128 MiB that are written
+// in 8 ms where the memory is there. A request: where the system has no such pages, nothing
+// changes.
 inline void AdviseHugePages([[maybe_unused]] void* data, [[maybe_unused]] std::int64_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
   if (bytes < kHugePagesFrom) return;
