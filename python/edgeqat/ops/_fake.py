@@ -2,19 +2,46 @@
 """Fake (meta) kernels: shape, dtype and strides of every op's result without data.
 
 They let torch.compile, torch.export and FakeTensorMode see through an op. Values, and with them the
-checks on scales and ranges, are left to the real kernel at run time.
+checks on scales and ranges, are left to the real kernel at run time; devices are checked here, because
+one argument on the meta device sends a call here that has data, whose result nobody would write.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.library import register_fake
 
+from edgeqat.ops._arguments import named_tensors
 
-@register_fake("edgeqat::observe_minmax_")
+
+def fake(name: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Register a fake kernel of edgeqat's op `name` that refuses tensors on different devices."""
+
+    def decorate(kernel: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(kernel)
+        def checked(*arguments: Any, **options: Any) -> Any:
+            first, *others = named_tensors(name, arguments, options)
+            device = first[1].device
+            for argument, tensor in others:
+                if tensor.device != device:
+                    raise RuntimeError(
+                        f"edgeqat::{name}: {argument} must be on the device of {first[0]} ({device}), found "
+                        f"{tensor.device}. Move it with .to('{device}')."
+                    )
+            return kernel(*arguments, **options)
+
+        register_fake(f"edgeqat::{name}", checked)
+        return checked
+
+    return decorate
+
+
+@fake("observe_minmax_")
 def _observe_minmax_(
     x: Tensor,
     min_val: Tensor,
@@ -26,7 +53,7 @@ def _observe_minmax_(
     return None
 
 
-@register_fake("edgeqat::choose_qparams")
+@fake("choose_qparams")
 def _choose_qparams(
     min_val: Tensor, max_val: Tensor, qmin: int, qmax: int, symmetric: bool
 ) -> tuple[Tensor, Tensor]:
@@ -36,7 +63,7 @@ def _choose_qparams(
     )
 
 
-@register_fake("edgeqat::fake_quantize")
+@fake("fake_quantize")
 def _fake_quantize(
     x: Tensor,
     scale: Tensor,
@@ -51,7 +78,7 @@ def _fake_quantize(
     return torch.empty_like(x)
 
 
-@register_fake("edgeqat::fake_quantize_train")
+@fake("fake_quantize_train")
 def _fake_quantize_train(
     x: Tensor,
     scale: Tensor,
@@ -67,14 +94,14 @@ def _fake_quantize_train(
     return torch.empty_like(x), bits
 
 
-@register_fake("edgeqat::fake_quantize_backward")
+@fake("fake_quantize_backward")
 def _fake_quantize_backward(
     grad: Tensor, bits: Tensor, x: Tensor | None = None, activation: int = 0
 ) -> Tensor:
     return torch.empty_like(grad)
 
 
-@register_fake("edgeqat::observe_fake_quantize_")
+@fake("observe_fake_quantize_")
 def _observe_fake_quantize_(
     x: Tensor,
     min_val: Tensor,
@@ -103,7 +130,7 @@ def _scale_shape(x: Tensor, axis: int | None, group_size: int | None) -> list[in
     return shape
 
 
-@register_fake("edgeqat::ternary_fake_quantize")
+@fake("ternary_fake_quantize")
 def _ternary_fake_quantize(
     x: Tensor, axis: int | None = None, group_size: int | None = None, mask: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
@@ -111,7 +138,7 @@ def _ternary_fake_quantize(
     return torch.empty_like(x), scale
 
 
-@register_fake("edgeqat::dorefa_fake_quantize")
+@fake("dorefa_fake_quantize")
 def _dorefa_fake_quantize(
     x: Tensor,
     qmin: int,
@@ -123,7 +150,7 @@ def _dorefa_fake_quantize(
     return torch.empty_like(x)
 
 
-@register_fake("edgeqat::dorefa_fake_quantize_backward")
+@fake("dorefa_fake_quantize_backward")
 def _dorefa_fake_quantize_backward(
     grad: Tensor,
     x: Tensor,
@@ -134,12 +161,12 @@ def _dorefa_fake_quantize_backward(
     return torch.empty_like(x)
 
 
-@register_fake("edgeqat::per_token_fake_quantize")
+@fake("per_token_fake_quantize")
 def _per_token_fake_quantize(x: Tensor, qmin: int, qmax: int, symmetric: bool) -> Tensor:
     return torch.empty_like(x)
 
 
-@register_fake("edgeqat::oscillation_update_")
+@fake("oscillation_update_")
 def _oscillation_update_(
     weight: Tensor,
     scale: Tensor,
@@ -159,7 +186,7 @@ def _oscillation_update_(
     return None
 
 
-@register_fake("edgeqat::quantize")
+@fake("quantize")
 def _quantize(
     x: Tensor,
     scale: Tensor,
@@ -173,7 +200,7 @@ def _quantize(
     return torch.empty_like(x, dtype=torch.int8 if qmin < 0 else torch.uint8)
 
 
-@register_fake("edgeqat::dequantize")
+@fake("dequantize")
 def _dequantize(
     codes: Tensor,
     scale: Tensor,
@@ -185,11 +212,11 @@ def _dequantize(
     return torch.empty_like(codes, dtype=torch.float32)
 
 
-@register_fake("edgeqat::pack")
+@fake("pack")
 def _pack(codes: Tensor, bits: int) -> Tensor:
     return codes.new_empty(((codes.numel() * bits + 7) // 8,), dtype=torch.uint8)
 
 
-@register_fake("edgeqat::unpack")
+@fake("unpack")
 def _unpack(packed: Tensor, bits: int, shape: Sequence[int], signed: bool) -> Tensor:
     return packed.new_empty(shape, dtype=torch.int8 if signed else torch.uint8)

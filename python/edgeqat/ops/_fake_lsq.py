@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.library import register_fake
+
+from edgeqat.ops._fake import fake
 
 Gradients = tuple[Tensor, Tensor, Tensor]
 
@@ -17,22 +18,22 @@ def _parameter_gradients(scale: Tensor, offset: Tensor | None) -> tuple[Tensor, 
     return scale.new_empty(scale.shape), scale.new_empty((0,) if offset is None else scale.shape)
 
 
-@register_fake("edgeqat::learned_step")
+@fake("learned_step")
 def _learned_step(scale: Tensor, *_: Any) -> Tensor:
     return scale.new_empty(scale.shape)
 
 
-@register_fake("edgeqat::lsq_fake_quantize")
+@fake("lsq_fake_quantize")
 def _lsq_fake_quantize(x: Tensor, *_: Any) -> Tensor:
     return torch.empty_like(x)
 
 
-@register_fake("edgeqat::lsq_fake_quantize_train")
+@fake("lsq_fake_quantize_train")
 def _lsq_fake_quantize_train(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(x, dtype=torch.int8)
 
 
-@register_fake("edgeqat::lsq_fake_quantize_backward")
+@fake("lsq_fake_quantize_backward")
 def _lsq_fake_quantize_backward(
     grad: Tensor,
     x: Tensor,
@@ -47,7 +48,7 @@ def _lsq_fake_quantize_backward(
     return torch.empty_like(x), *_parameter_gradients(scale, offset)
 
 
-@register_fake("edgeqat::lsq_fake_quantize_compact_backward")
+@fake("lsq_fake_quantize_compact_backward")
 def _lsq_fake_quantize_compact_backward(
     grad: Tensor,
     residual: Tensor,
@@ -63,12 +64,12 @@ def _lsq_fake_quantize_compact_backward(
     return grad_x, *_parameter_gradients(scale, offset)
 
 
-@register_fake("edgeqat::lsq_fake_quantize_multi")
+@fake("lsq_fake_quantize_multi")
 def _lsq_fake_quantize_multi(x: Sequence[Tensor], *_: Any) -> list[Tensor]:
     return [torch.empty_like(one) for one in x]
 
 
-@register_fake("edgeqat::lsq_fake_quantize_multi_backward")
+@fake("lsq_fake_quantize_multi_backward")
 def _lsq_fake_quantize_multi_backward(
     grad: Sequence[Tensor], x: Sequence[Tensor], scale: Sequence[Tensor], *_: Any
 ) -> list[Tensor]:

@@ -3,36 +3,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import torch
-from torch import Tensor
 from torch.library import Library
 
+from edgeqat.ops._arguments import named_tensors
 from edgeqat.ops._autocast import POLICY
 
 #: Dispatch keys of tensors that are no plain arrays in memory.
 KEYS = ("SparseCPU", "SparseCUDA", "SparseCsrCPU", "SparseCsrCUDA", "MkldnnCPU")
 
 
-def _sparse(given: dict[str, Any]) -> Iterator[tuple[str, torch.layout]]:
-    """Name and layout of every tensor that is not strided, also inside lists."""
-    for key, value in given.items():
-        if isinstance(value, Tensor) and value.layout != torch.strided:
-            yield key, value.layout
-        elif isinstance(value, (list, tuple)):
-            yield from _sparse({f"{key}[{i}]": item for i, item in enumerate(value)})
-
-
 def _refusal(name: str) -> Callable[..., NoReturn]:
-    op = getattr(torch.ops.edgeqat, name).default
-    names = [argument.name for argument in op._schema.arguments]
-
     def refuse(*arguments: Any, **options: Any) -> NoReturn:
-        argument, found = next(_sparse({**dict(zip(names, arguments, strict=False)), **options}))
+        given = named_tensors(name, arguments, options)
+        argument, found = next((key, t) for key, t in given if t.layout != torch.strided)
         raise RuntimeError(
-            f"edgeqat::{name}: {argument} must be a strided (dense) tensor, found {found}. "
+            f"edgeqat::{name}: {argument} must be a strided (dense) tensor, found {found.layout}. "
             "Convert it with .to_dense()."
         )
 

@@ -317,3 +317,27 @@ def test_sparse_tensors(op: str, layout: torch.layout) -> None:
 def test_a_sparse_activation_is_a_value_error() -> None:
     with pytest.raises(ValueError, match=r"fake_quantize: x must be .*found torch\.sparse_coo"):
         functional.fake_quantize(torch.eye(4).to_sparse(), 0.1, 0, -8, 7)
+
+
+@pytest.mark.parametrize("op", POLICY)
+def test_one_argument_on_the_meta_device_is_refused(op: str) -> None:
+    """Such a call is sent to the fake kernel, whose result nobody writes."""
+    overload = getattr(torch.ops.edgeqat, op).default
+    names = [argument.name for argument in overload._schema.arguments]
+    for arguments, options in samples(op, requires_grad=False)[:4]:
+        given = {**dict(zip(names, arguments, strict=False)), **options}
+        places = [
+            (name, index)
+            for name, value in given.items()
+            for index, item in enumerate(value if isinstance(value, list) else [value])
+            if isinstance(item, torch.Tensor)
+        ]
+        for name, index in places if len(places) > 1 else []:
+            value = given[name]
+            meta = (
+                [item.to("meta") if i == index else item for i, item in enumerate(value)]
+                if isinstance(value, list)
+                else value.to("meta")
+            )
+            with pytest.raises(RuntimeError, match=rf"edgeqat::{op}: .* must be on the device of"):
+                overload(**{**given, name: meta})
