@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm.auto import tqdm
 
-from edgeqat.quantization.calibrate import call
+from edgeqat.quantization.calibrate import check_batches, feed
 
 
 @contextmanager
@@ -54,6 +54,7 @@ def reestimate_batch_norm(
         ValueError: no batch was given, data held NaN or infinity, or the model calls no BatchNorm with statistics: with
             batch_norm="folded" the weights hold them. The statistics are then as before; so are those of single layers that
             the model does not call.
+        TypeError: `batches` is one batch, or the model does not take one as its inputs; the statistics are then as before.
 
     Source: Nagel et al., Overcoming Oscillations in Quantization-Aware Training, ICML 2022, section 4.
 
@@ -64,6 +65,7 @@ def reestimate_batch_norm(
         >>> model[0].running_mean
         tensor([2., 6.])
     """
+    check_batches("reestimate_batch_norm", batches)
     norms = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     if not norms:
         raise ValueError(
@@ -76,7 +78,7 @@ def reestimate_batch_norm(
             norm.reset_running_stats()
         with _only_norms_train(model, norms), torch.no_grad():
             for batch in tqdm(batches, desc="BatchNorm", disable=not progress, total=steps):
-                call(model, batch)
+                feed("reestimate_batch_norm", model, batch)
                 seen += 1
                 if steps is not None and seen >= steps:
                     break

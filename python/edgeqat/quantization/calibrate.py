@@ -29,6 +29,25 @@ def call(model: nn.Module, batch: Any) -> Any:
     return model(batch)
 
 
+def check_batches(who: str, batches: object) -> None:
+    """Refuse one batch where several belong: a tensor's rows would pass for batches."""
+    if isinstance(batches, (torch.Tensor, dict)) or not isinstance(batches, Iterable):
+        raise TypeError(
+            f"{who}: batches must be an iterable of batches, found one {type(batches).__name__}; wrap it in a list: [batch]"
+        )
+
+
+def feed(who: str, model: nn.Module, batch: Any) -> None:
+    """`call`, where a TypeError says what a batch of `who` has to be."""
+    try:
+        call(model, batch)
+    except TypeError as error:
+        raise TypeError(
+            f"{who}: the model does not take this batch as its inputs ({error}); batches hold no labels: "
+            "(x for x, _ in loader)"
+        ) from error
+
+
 @contextmanager
 def _calibrating(model: nn.Module, activations: list[ActivationQuantizer]) -> Iterator[None]:
     training = {module: module.training for module in model.modules()}
@@ -97,10 +116,7 @@ def calibrate(
         >>> _ = edgeqat.calibrate(student, [torch.randn(8, 4)])
     """
     activations = [q for q in quantizers(model).values() if isinstance(q, ActivationQuantizer)]
-    if isinstance(batches, (torch.Tensor, dict)) or not isinstance(batches, Iterable):
-        raise TypeError(
-            f"calibrate: batches must be an iterable of batches, found one {type(batches).__name__}; wrap it in a list: [batch]"
-        )
+    check_batches("calibrate", batches)
     if not quantizers(model):
         raise ValueError("calibrate: the model has no quantizers; call edgeqat.prepare first")
     saved = [{k: v.clone() for k, v in q.state_dict().items()} for q in activations]
@@ -110,13 +126,7 @@ def calibrate(
     try:
         with _calibrating(model, activations), torch.no_grad():
             for batch in tqdm(batches, desc="calibrate", disable=not progress, total=steps):
-                try:
-                    call(model, batch)
-                except TypeError as error:
-                    raise TypeError(
-                        f"calibrate: the model does not take this batch as its inputs ({error}); batches hold no labels: "
-                        "(x for x, _ in loader)"
-                    ) from error
+                feed("calibrate", model, batch)
                 seen += 1
                 if steps is not None and seen >= steps:
                     break

@@ -86,3 +86,15 @@ def test_statistics_of_nan_are_refused() -> None:
     with pytest.raises(ValueError, match="NaN or infinity reached the statistics"):
         edgeqat.reestimate_batch_norm(model, [x, x * torch.nan])
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_batches_that_are_none_are_named() -> None:
+    """Labels among the inputs, or one batch where a list of them belongs: its rows would pass for batches."""
+    model = nn.Sequential(nn.BatchNorm1d(2))
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    x = torch.randn(4, 2)
+    with pytest.raises(TypeError, match=r"reestimate_batch_norm: .*batches hold no labels"):
+        edgeqat.reestimate_batch_norm(model, [(x, torch.zeros(4))])
+    with pytest.raises(TypeError, match=r"reestimate_batch_norm: .*found one Tensor; wrap it in a"):
+        edgeqat.reestimate_batch_norm(model, x)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
