@@ -24,8 +24,8 @@ PAGES = (REPOSITORY / "README.md", REPOSITORY / "docs" / "benchmarks.md")
 BLOCK = re.compile(r"(<!-- table: (?P<name>[\w-]+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 
 
-def _spread(values: list[float]) -> str:
-    mean = f"{statistics.mean(values):.2f}"
+def _spread(values: list[float], sign: str = "") -> str:
+    mean = f"{statistics.mean(values):{sign}.2f}"
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 
@@ -44,7 +44,7 @@ def comparison_table(document: dict[str, Any]) -> str:
     for row in dict.fromkeys(r["row"] for r in results):
         runs = [r for r in results if r["row"] == row]
         pairs = [r["reported"] - reference[r["seed"]] for r in runs if r["seed"] in reference]
-        against = f"{statistics.mean(pairs):+.2f}" if pairs and row != "float" else ""
+        against = _spread(pairs, "+") if pairs and row != "float" else ""
         # The file's size differs by a few bytes between seeds (scales print with more or fewer
         # digits).
         size = max((r.get("checkpoint_bytes", 0) for r in runs), default=0)
