@@ -2,7 +2,7 @@
 """DS-CNN on spoken digits: float, PTQ and QAT side by side, on a depthwise-separable network.
 
     python examples/keyword_qat.py --data DIR                 # can be interrupted and resumed
-    python examples/keyword_qat.py --data DIR --oscillation   # weights that jump, 3 bits
+    python examples/keyword_qat.py --data DIR --oscillation   # weights that jump, 3 and 2 bits
     python examples/keyword_qat.py --data DIR --speakers-out  # what the choices rest on
 
 1. MLPerf Tiny's published DS-CNN is scored on its 1,000 keyword clips where DIR has them: 913 right
@@ -49,7 +49,11 @@ CONTROLS = {
     "dampen": {"dampen": (0.0, 1e-3)},
 }
 LSQ_ROWS = ("LSQ W4A4", "LSQ W2A4", "LSQ W2A2")
-OSCILLATION_ROWS = ("LSQ W3A3", *(f"LSQ W3A3 {name}" for name in CONTROLS))
+OSCILLATION_ROWS = tuple(
+    f"LSQ {widths}{control}"
+    for widths in ("W3A3", "W2A2")
+    for control in ("", *(f" {name}" for name in CONTROLS))
+)
 HOW_TO_GET = (
     "The spoken digits are public: git clone "
     "https://github.com/Jakobovski/free-spoken-digit-dataset DIR/free-spoken-digit-dataset"
