@@ -120,7 +120,7 @@ LAYERS: dict[str, Callable[[str], bool]] = {
     "CPU registration": lambda op: f'm.impl("{op}"' in text_of("csrc/torch/cpu/*.cpp"),
     "CUDA registration": lambda op: f'm.impl("{op}"' in text_of("csrc/torch/cuda/*.cpp"),
     "CPU dispatch": lambda op: has_kernel(op, "CPU"),
-    "fake kernel": lambda op: f'("edgeqat::{op}")' in text_of("python/edgeqat/ops/_fake*.py"),
+    "fake kernel": lambda op: f'@fake("{op}")' in text_of("python/edgeqat/ops/_fake*.py"),
     "autograd": lambda op: (op in NON_DIFFERENTIABLE) != has_kernel(op, "Autograd"),
     "autocast policy": lambda op: op in POLICY,
     "vmap rule": vmap_rule,
