@@ -37,9 +37,10 @@ EPOCHS = 24
 
 
 def main() -> None:
-    options = arguments(__doc__, "cifar10_low_bits", rows=ROWS)
+    options = arguments(__doc__, "cifar10_low_bits", rows=ROWS, epochs=EPOCHS)
     torch.manual_seed(0)
-    low_bits = dataclasses.replace(task(datasets.data_folder(options.data), EPOCHS), bfloat16=True)
+    cifar = task(datasets.data_folder(options.data), options.epochs)
+    low_bits = dataclasses.replace(cifar, bfloat16=True)
     compare(low_bits, options, {})
 
 

@@ -70,8 +70,12 @@ def arguments(
     *,
     rows: Sequence[str] = ROWS,
     flags: Mapping[str, str] | None = None,
+    epochs: int | None = None,
 ) -> argparse.Namespace:
-    """Parses the options that the comparing examples have in common, and ``flags`` (name: help)."""
+    """Parses the options that the comparing examples have in common, and ``flags`` (name: help).
+
+    ``epochs`` is the default of ``--epochs``; without one there is no such option.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--data", help="folder with the data sets (default: EDGEQAT_DATA)")
     parser.add_argument(
@@ -83,6 +87,10 @@ def arguments(
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=rows, default=list(rows), metavar="ROW")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    if epochs is not None:
+        parser.add_argument(
+            "--epochs", type=int, default=epochs, help="of every row (default: %(default)s)"
+        )
     for flag, text in (flags or {}).items():
         parser.add_argument(flag, action="store_true", help=text)
     parsed = parser.parse_args()
@@ -288,9 +296,9 @@ def provenance() -> dict[str, Any]:
     }
 
 
-def spread(values: list[float]) -> str:
+def spread(values: list[float], sign: str = "") -> str:
     """Mean ± standard deviation with two digits; the mean alone for a single value."""
-    mean = f"{statistics.mean(values):.2f}"
+    mean = f"{statistics.mean(values):{sign}.2f}"
     return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
 
 

@@ -36,8 +36,8 @@ from training import Schedule, train
 BASE = Schedule(epochs=20, lr=0.1, seed=100, batch=64, shift=0)
 # 0.1 s each way. Left-out speakers, mean of five, one seed: noise 0.1: 73.4 %, noise 0.5: 74.5 %.
 AUGMENT = functools.partial(shift_and_noise, shift=800, noise=0.5)
-# Clean official takes are too easy to rank much: the float network has 249 or 250 of 250 right. In
-# noise of a quarter of the peak, half of the most that training adds, it has 83 % right.
+# Clean official takes are too easy to rank much: the float network has 249 of 250 right. In noise of a
+# quarter of the peak, half of the most that training adds, it has 82 % right.
 NOISE, NOISE_DRAWS = 0.25, 4
 # Left-out speakers at LSQ W2A2, mean of five, one seed, clean and in noise: 6 epochs at 0.02: 47.9, 38.0 %; 12 at
 # 0.02: 57.7, 44.6; 12 at 0.05: 65.5, 46.2; 20 at 0.05: 60.0, 52.1, no better on average.

@@ -102,9 +102,7 @@ def write_table(runs: list[dict[str, Any]], epochs: int, seeds: list[int], outpu
             [
                 "float" if toolkit == "float" else f"{toolkit} W4A4",
                 spread(scores),
-                ""
-                if toolkit == "float"
-                else f"{statistics.mean(pairs):+.2f} ± {statistics.stdev(pairs):.2f}",
+                "" if toolkit == "float" else spread(pairs, "+"),
                 f"{statistics.mean(minutes):.1f}",
             ]
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from numbers import Number
 from typing import Any
 
 import torch
@@ -12,30 +13,48 @@ from torch import Tensor
 
 # "edgeqat::pack: ..." of the operators' checks, "pack: ..." of the core's; "CUDA error: ..." is none
 _REFUSAL = re.compile(r"(edgeqat::)?\w+: ")
+# the dispatcher's own: "edgeqat::pack() Expected a value of type 'Tensor' for argument 'codes' but instead found type 'list'."
+_MISMATCH = re.compile(
+    r"(edgeqat::\w+)\(\) Expected a value of type '(?:Optional\[)?Tensor\]?' for argument '(\w+)' "
+    r"but instead found type '(\w+)'"
+)
+_NUMBERS = (int, float, torch.SymInt, torch.SymFloat, Number)  # the last for NumPy's scalars
 
 
 def call(op: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """Run an op; a refused argument is a ValueError, as for any Python function."""
+    """Run an op; a refused argument is a ValueError, what is no tensor a TypeError, as for any Python function."""
     try:
         return op(*arguments, **options)
     except RuntimeError as error:
         if _REFUSAL.match(str(error)):
             raise ValueError(str(error)) from None
+        if (mismatch := _MISMATCH.match(str(error))) is not None:
+            op_name, argument, found = mismatch.groups()
+            raise TypeError(_no_tensor(op_name, argument, found)) from None
         raise
 
 
+def _no_tensor(op: str, argument: str, found: str) -> str:
+    return f"{op}: {argument} must be a tensor, found {found}. Use torch.tensor([...])."
+
+
 def check_tensors(op: str, name: str, *given: object) -> None:
-    """Refuse numbers and arrays where the gradient formula, which comes before the op, has tensors."""
+    """Refuse numbers and arrays where Python, which comes before the op, has tensors."""
     for index, value in enumerate(given):
         if not isinstance(value, Tensor):
             where = name if len(given) == 1 else f"{name}[{index}]"
-            raise TypeError(
-                f"edgeqat::{op}: {where} must be a tensor, found {type(value).__name__}. Use torch.tensor([...])."
-            )
+            raise TypeError(_no_tensor(f"edgeqat::{op}", where, type(value).__name__))
 
 
-def as_tensors(scale: Tensor | float, zero_point: Tensor | int, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Python numbers as one-element tensors on the device of x."""
+def as_tensors(
+    op: str, scale: Tensor | float, zero_point: Tensor | int, **data: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Python numbers as one-element tensors on the device of the data, which is given by its name."""
+    ((name, x),) = data.items()
+    check_tensors(op, name, x)
+    for argument, value in (("scale", scale), ("zero_point", zero_point)):
+        if not isinstance(value, _NUMBERS):
+            check_tensors(op, argument, value)
     if not isinstance(scale, Tensor):
         # full: a fill on the device; torch.tensor would copy from the host and wait for the GPU
         scale = torch.full((1,), scale, dtype=torch.float64, device=x.device).float()

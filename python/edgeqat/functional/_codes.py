@@ -46,7 +46,7 @@ def quantize(
         >>> quantize(torch.tensor([0.2, -0.4, 9.0]), 0.25, 0, -8, 7)
         tensor([ 1, -2,  7], dtype=torch.int8)
     """
-    scale, zero_point = as_tensors(scale, zero_point, x)
+    scale, zero_point = as_tensors("quantize", scale, zero_point, x=x)
     result: Tensor = call(
         _OPS.quantize, x, scale, zero_point, qmin, qmax, axis=axis, group_size=group_size
     )
@@ -80,7 +80,7 @@ def dequantize(
         >>> dequantize(torch.tensor([1, -2, 7], dtype=torch.int8), 0.25, 0)
         tensor([ 0.2500, -0.5000,  1.7500])
     """
-    scale, zero_point = as_tensors(scale, zero_point, codes)
+    scale, zero_point = as_tensors("dequantize", scale, zero_point, codes=codes)
     result: Tensor = call(
         _OPS.dequantize, codes, scale, zero_point, axis=axis, group_size=group_size
     )

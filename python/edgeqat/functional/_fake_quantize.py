@@ -68,7 +68,7 @@ def fake_quantize(
         >>> fake_quantize(torch.tensor([-1.0, 0.3, 9.0]), 0.25, 0, -8, 7, activation="relu")
         tensor([0.0000, 0.2500, 1.7500])
     """
-    scale, zero_point = as_tensors(scale, zero_point, x)
+    scale, zero_point = as_tensors("fake_quantize", scale, zero_point, x=x)
     y: Tensor = call(
         _autograd.fake_quantize,
         x,
@@ -124,7 +124,7 @@ def fake_quantize_train(
         >>> bits
         tensor([5], dtype=torch.uint8)
     """
-    scale, zero_point = as_tensors(scale, zero_point, x)
+    scale, zero_point = as_tensors("fake_quantize_train", scale, zero_point, x=x)
     result: tuple[Tensor, Tensor] = call(
         _OPS.fake_quantize_train,
         x,

@@ -49,6 +49,7 @@ def learned_step(scale: Tensor, qmin: int, qmax: int, rule: Rule = "lsq") -> Ten
         >>> learned_step(torch.tensor([6.0]), 0, 15, rule="pact")
         tensor([0.4000])
     """
+    check_tensors("learned_step", "scale", scale)
     result: Tensor = call(_OPS.learned_step, scale.detach(), qmin, qmax, _rule_code(rule))
     return result
 
@@ -115,7 +116,7 @@ def lsq_fake_quantize(
     Raises:
         ValueError: a wrong dtype, shape, device, range, name or option; NaN or infinity in scale or
             offset; `save="compact"` with hardswish or damping, which need x.
-        TypeError: x or scale is no tensor.
+        TypeError: x, scale, offset or mask is no tensor.
         RuntimeError: a second derivative.
 
     Example:
@@ -130,6 +131,8 @@ def lsq_fake_quantize(
     """
     check_tensors("lsq_fake_quantize", "x", x)
     check_tensors("lsq_fake_quantize", "scale", scale)
+    if offset is not None:
+        check_tensors("lsq_fake_quantize", "offset", offset)
     code = _save_code(save)
     options = (activation_code(activation), _rule_code(rule), grad_scale, delta, damping)
     if code == _autograd_lsq.COMPACT and (damping != 0.0 or options[0] == HARDSWISH):
@@ -403,6 +406,8 @@ def lsq_fake_quantize_multi_backward(
         >>> lsq_fake_quantize_multi_backward([grad], [x], [scale], [-8], [7], grad_scale=1.0)
         [tensor([1., 1., 0.]), tensor([6.2000])]
     """
+    for name, tensors in (("grad", grad), ("x", x), ("scale", scale)):
+        check_tensors("lsq_fake_quantize_multi_backward", name, *tensors)
     lists = (list(grad), list(x), list(scale), list(qmin), list(qmax))
     result: list[Tensor] = call(
         *(_OPS.lsq_fake_quantize_multi_backward, *lists, *_places(len(x), axis, group_size)),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from edgeqat.functional._call import call
+from edgeqat.functional._call import call, check_tensors
 
 _OPS = torch.ops.edgeqat
 
@@ -44,6 +44,7 @@ def observe_minmax_(
         (tensor([-1.]), tensor([3.]), tensor([1, 1]))
     """
     # detached: a gradient history on the statistics would keep every step's graph alive
+    check_tensors("observe_minmax_", "x", x)
     call(_OPS.observe_minmax_, x.detach(), min_val, max_val, count, averaging, axis)
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from edgeqat.functional._activation import Activation, activation_code
-from edgeqat.functional._call import call
+from edgeqat.functional._call import call, check_tensors
 from edgeqat.ops import _autograd_observe
 
 
@@ -70,6 +70,9 @@ def observe_fake_quantize_(
         >>> observe_fake_quantize_(torch.tensor([0.0, 1.1, 8.0]), *state, 0, 4, False)
         tensor([0., 2., 8.])
     """
+    given = {"x": x, "min_val": min_val, "max_val": max_val, "count": count, "scale": scale}
+    for name, tensor in {**given, "zero_point": zero_point}.items():
+        check_tensors("observe_fake_quantize_", name, tensor)
     y: Tensor = call(
         _autograd_observe.observe_fake_quantize_,
         x,

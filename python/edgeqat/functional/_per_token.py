@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from edgeqat.functional._call import call
+from edgeqat.functional._call import call, check_tensors
 from edgeqat.ops import _autograd_identity
 
 
@@ -40,5 +40,6 @@ def per_token_fake_quantize(x: Tensor, qmin: int, qmax: int, symmetric: bool) ->
         tensor([[  1.0000,  -0.2857,   0.0000],
                 [ 30.0000,  70.0000, -10.0000]])
     """
+    check_tensors("per_token_fake_quantize", "x", x)
     y: Tensor = call(_autograd_identity.per_token_fake_quantize, x, qmin, qmax, symmetric)
     return y

@@ -204,6 +204,10 @@ def test_numbers_and_arrays_are_refused_by_name() -> None:
         functional.lsq_fake_quantize(x, 0.1, -8, 7)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"lsq_fake_quantize: x must be a tensor, found ndarray"):
         functional.lsq_fake_quantize(x.numpy(), step, -8, 7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"lsq_fake_quantize: offset must be a tensor, found float"):
+        functional.lsq_fake_quantize(x, step, 0, 15, offset=0.1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"learned_step: scale must be a tensor, found float"):
+        functional.learned_step(0.1, -8, 7)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"_multi: scale\[1\] must be a tensor, found float"):
         functional.lsq_fake_quantize_multi([x, x], [step, 0.1], [-8] * 2, [7] * 2)  # type: ignore[list-item]
 

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -319,25 +320,55 @@ def test_a_sparse_activation_is_a_value_error() -> None:
         functional.fake_quantize(torch.eye(4).to_sparse(), 0.1, 0, -8, 7)
 
 
+def named_arguments(op: str, sample: int) -> dict[str, Any]:
+    """A sample of valid arguments by the names of the schema."""
+    arguments, options = samples(op, requires_grad=False)[sample]
+    schema = getattr(torch.ops.edgeqat, op).default._schema
+    return {**dict(zip([a.name for a in schema.arguments], arguments, strict=False)), **options}
+
+
+def with_each_tensor(
+    given: dict[str, Any], change: Callable[[torch.Tensor], Any]
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every tensor in turn, also inside lists, changed: its name and all arguments."""
+    for name, value in given.items():
+        if isinstance(value, torch.Tensor):
+            yield name, {**given, name: change(value)}
+        elif isinstance(value, list):
+            for index, item in enumerate(value):
+                if isinstance(item, torch.Tensor):
+                    changed = [*value[:index], change(item), *value[index + 1 :]]
+                    yield f"{name}[{index}]", {**given, name: changed}
+
+
 @pytest.mark.parametrize("op", POLICY)
 def test_one_argument_on_the_meta_device_is_refused(op: str) -> None:
     """Such a call is sent to the fake kernel, whose result nobody writes."""
     overload = getattr(torch.ops.edgeqat, op).default
-    names = [argument.name for argument in overload._schema.arguments]
-    for arguments, options in samples(op, requires_grad=False)[:4]:
-        given = {**dict(zip(names, arguments, strict=False)), **options}
-        places = [
-            (name, index)
-            for name, value in given.items()
-            for index, item in enumerate(value if isinstance(value, list) else [value])
-            if isinstance(item, torch.Tensor)
-        ]
-        for name, index in places if len(places) > 1 else []:
-            value = given[name]
-            meta = (
-                [item.to("meta") if i == index else item for i, item in enumerate(value)]
-                if isinstance(value, list)
-                else value.to("meta")
-            )
-            with pytest.raises(RuntimeError, match=rf"edgeqat::{op}: .* must be on the device of"):
-                overload(**{**given, name: meta})
+    tensors = sum("Tensor" in str(argument.type) for argument in overload._schema.arguments)
+    tried = 0
+    for sample in range(12):
+        changes = list(with_each_tensor(named_arguments(op, sample), lambda t: t.to("meta")))
+        for index, (name, given) in enumerate(changes if len(changes) > 1 else []):
+            blamed = re.escape(name) if index else ".*"  # the first decides where all belong
+            with pytest.raises(RuntimeError, match=rf"edgeqat::{op}: {blamed} must be on the dev"):
+                overload(**given)
+            tried += 1
+    assert tried > 0 or tensors == 1
+
+
+@pytest.mark.parametrize("op", POLICY)
+def test_arrays_are_refused_by_name(op: str) -> None:
+    function = getattr(functional, op)
+    known = inspect.signature(function).parameters
+    codes = {"activation", "rule", "save"}  # whose names these functions take
+    for sample in range(12):
+        given = named_arguments(op, sample)
+        given = {k: v for k, v in given.items() if k in known and k not in codes}
+        changes = list(with_each_tensor(given, lambda t: t.float().numpy()))
+        for name, changed in changes:
+            with pytest.raises(
+                TypeError, match=rf"^edgeqat::{op}: .* must be a tensor, found ndarr"
+            ):
+                function(**changed)
+        assert changes
