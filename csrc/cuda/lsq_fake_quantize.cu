@@ -74,29 +74,50 @@ __device__ void Accumulate(SumPair& sum, double step, double offset) {
   sum.offset += offset;
 }
 
-// The 256 threads' sums in a fixed order: 16 threads take 16 each, then one takes the 16.
-__device__ SumPair ReduceSums(const SumPair& mine, SumPair* shared) {
+// The sums of each team of `team` threads in a fixed order: 16 threads take a sixteenth each, then
+// the first takes the 16. What it returns means something in the first thread of the team.
+__device__ SumPair ReduceSums(const SumPair& mine, SumPair* shared, int team) {
   constexpr int kLanes = 16;
   const int t = static_cast<int>(threadIdx.x);
+  const int member = t % team;
   shared[t] = mine;
   __syncthreads();
   SumPair result = mine;
-  if (t < kLanes) {
-    for (int k = t + kLanes; k < kBlockThreads; k += kLanes) {
-      Accumulate(result, shared[k].step, shared[k].offset);
+  if (member < kLanes) {
+    for (int k = kLanes; k < team - member; k += kLanes) {
+      Accumulate(result, shared[t + k].step, shared[t + k].offset);
     }
     shared[t] = result;
   }
   __syncthreads();
-  if (t == 0) {
-    for (int k = 1; k < kLanes; ++k) Accumulate(result, shared[k].step, shared[k].offset);
+  if (member == 0) {
+    const int lanes = team < kLanes ? team : kLanes;
+    for (int k = 1; k < lanes; ++k) Accumulate(result, shared[t + k].step, shared[t + k].offset);
   }
   __syncthreads();  // shared is free for the next use
   return result;
 }
 
-// Where a scale owns runs of `rows` consecutive elements. Unit u is split u % splits of scale
-// u / splits.
+__device__ void WriteGradients(const LsqFakeQuantizeBackwardArgs& p, std::int64_t scale,
+                               const SumPair& sum) {
+  const double slope = LearnedStepSlope(p.scale[scale], p.qmin, p.qmax, p.rule);
+  p.grad_scale[scale] = static_cast<float>(sum.step * slope * p.grad_factor);
+  if (p.offset != nullptr) p.grad_offset[scale] = static_cast<float>(sum.offset * p.grad_factor);
+}
+
+// One split of a scale is summed: that is its gradient, or waits for the second pass.
+__device__ void FinishSplit(const LsqFakeQuantizeBackwardArgs& p, const SumPlan& plan,
+                            SumPair* partial, std::int64_t scale, std::int64_t split,
+                            const SumPair& sum) {
+  if (plan.one_pass()) {
+    WriteGradients(p, scale, sum);
+  } else {
+    partial[scale * plan.splits + split] = sum;
+  }
+}
+
+// Where a scale owns runs of `rows` consecutive elements. Unit u is split u % splits of the
+// kBlockThreads / team scales of tile u / splits.
 template <typename T, bool kCompact>
 __global__ void LsqRowsKernel(LsqFakeQuantizeBackwardArgs p, SumPlan plan, SumPair* partial,
                               FastDivisor chunks_per_row, bool aligned) {
@@ -105,12 +126,17 @@ __global__ void LsqRowsKernel(LsqFakeQuantizeBackwardArgs p, SumPlan plan, SumPa
   const auto* x = static_cast<const T*>(p.x);
   auto* grad_x = static_cast<T*>(p.grad_x);
   const std::int64_t chunks = plan.layout.outer * chunks_per_row.divisor();
+  const int member = static_cast<int>(threadIdx.x) % plan.team;
+  const int team = static_cast<int>(threadIdx.x) / plan.team;
   for (std::int64_t unit = blockIdx.x; unit < plan.units(); unit += gridDim.x) {
-    const std::int64_t channel = unit / plan.splits;
-    const Grid grid = LoadLearnedGrid(p, channel);
+    const std::int64_t tile = unit / plan.splits;
+    const std::int64_t split = unit - tile * plan.splits;
+    const std::int64_t channel = tile * (kBlockThreads / plan.team) + team;
+    const bool inside = channel < plan.scales;
+    const Grid grid = LoadLearnedGrid(p, inside ? channel : 0);
     SumPair mine = {0.0, 0.0};
-    for (std::int64_t chunk = (unit - channel * plan.splits) * kBlockThreads + threadIdx.x;
-         chunk < chunks; chunk += plan.splits * kBlockThreads) {
+    for (std::int64_t chunk = split * plan.team + member; inside && chunk < chunks;
+         chunk += plan.splits * plan.team) {
       const std::int64_t row = chunks_per_row.Divide(chunk);
       const std::int64_t column = (chunk - row * chunks_per_row.divisor()) * kChunk;
       const std::int64_t first = (row * plan.layout.channels + channel) * plan.layout.rows + column;
@@ -145,8 +171,8 @@ __global__ void LsqRowsKernel(LsqFakeQuantizeBackwardArgs p, SumPlan plan, SumPa
       StorePack(grad_x, first, count, whole, out);
       Accumulate(mine, step, offset);
     }
-    const SumPair total = ReduceSums(mine, shared);
-    if (threadIdx.x == 0) partial[unit] = total;
+    const SumPair total = ReduceSums(mine, shared, plan.team);
+    if (member == 0 && inside) FinishSplit(p, plan, partial, channel, split, total);
   }
 }
 
@@ -186,17 +212,10 @@ __global__ void LsqColumnsKernel(LsqFakeQuantizeBackwardArgs p, SumPlan plan, Su
         const SumPair& other = shared[k * kSumColumns + threadIdx.x];
         Accumulate(mine, other.step, other.offset);
       }
-      partial[scale * plan.splits + split] = mine;
+      FinishSplit(p, plan, partial, scale, split, mine);
     }
     __syncthreads();
   }
-}
-
-__device__ void WriteGradients(const LsqFakeQuantizeBackwardArgs& p, std::int64_t scale,
-                               const SumPair& sum) {
-  const double slope = LearnedStepSlope(p.scale[scale], p.qmin, p.qmax, p.rule);
-  p.grad_scale[scale] = static_cast<float>(sum.step * slope * p.grad_factor);
-  if (p.offset != nullptr) p.grad_offset[scale] = static_cast<float>(sum.offset * p.grad_factor);
 }
 
 // Second pass, one block per scale: for few scales with many splits.
@@ -209,7 +228,7 @@ __global__ void LsqFinishBlocksKernel(LsqFakeQuantizeBackwardArgs p, SumPlan pla
       const SumPair& one = partial[scale * plan.splits + k];
       Accumulate(mine, one.step, one.offset);
     }
-    const SumPair sum = ReduceSums(mine, shared);
+    const SumPair sum = ReduceSums(mine, shared, kBlockThreads);
     if (threadIdx.x == 0) WriteGradients(p, scale, sum);
   }
 }
@@ -250,6 +269,7 @@ void LaunchBackward(const LsqFakeQuantizeBackwardArgs& args, void* workspace, cu
              aligned);
     }
   });
+  if (plan.one_pass()) return;
   const SumPair* sums = partial;
   if (plan.splits >= kSplitsForBlocks) {
     const int all = GridBlocks(plan.scales * kBlockThreads, MultiprocessorCount());

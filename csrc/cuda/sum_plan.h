@@ -2,8 +2,9 @@
 // How the sums over the elements of each scale are cut into blocks: the same cut on every device,
 // because float sums depend on their order.
 //
-// Two passes. The first leaves one pair of doubles per (scale, split); the second adds the splits
-// of each scale in their order.
+// One pass where no scale is split: whoever summed it writes its gradient. Else two: the first
+// leaves one pair of doubles per (scale, split); the second adds the splits of each scale in their
+// order.
 #pragma once
 
 #include <algorithm>
@@ -33,15 +34,20 @@ inline constexpr int kSumRows = kBlockThreads / kSumColumns;
 struct SumPlan {
   bool by_columns = false;
   std::int64_t scales = 1;
-  std::int64_t tiles = 1;   // groups of scales that a block sums at a time: 1, or 32 columns
+  std::int64_t tiles =
+      1;  // what a block sums at a time: 32 columns, or kBlockThreads / team scales
   std::int64_t splits = 0;  // pieces of each scale's elements; 0 without elements
+  // Threads that share the rows of a scale, a power of two. A whole block for each group of 32
+  // elements, which is four chunks, would leave 252 of its 256 threads without work.
+  int team = kBlockThreads;
   // The layout [outer, channels, rows, width] with columns in disguise (rows == width == 1) as
   // such.
   QuantLayout layout;
 
   [[nodiscard]] EDGEQAT_HOST_DEVICE std::int64_t units() const { return tiles * splits; }
+  [[nodiscard]] EDGEQAT_HOST_DEVICE bool one_pass() const { return splits == 1; }
   [[nodiscard]] std::int64_t workspace_bytes() const {
-    return scales * splits * static_cast<std::int64_t>(sizeof(SumPair));
+    return one_pass() ? 0 : scales * splits * static_cast<std::int64_t>(sizeof(SumPair));
   }
 };
 
@@ -55,11 +61,16 @@ inline SumPlan PlanSums(const QuantLayout& given) {
   plan.scales = layout.num_scales();
   plan.by_columns = layout.width > 1;
   if (layout.numel() == 0) return plan;
-  plan.tiles = layout.channels * (plan.by_columns ? CeilDivide(layout.width, kSumColumns) : 1);
-  const std::int64_t most =
-      plan.by_columns ? CeilDivide(layout.rows, kSumRows)
-                      : CeilDivide(layout.outer * CeilDivide(layout.rows, kChunk), kBlockThreads);
-  plan.splits = std::clamp<std::int64_t>(kSumUnits / plan.tiles, 1, most);
+  if (plan.by_columns) {
+    plan.tiles = layout.channels * CeilDivide(layout.width, kSumColumns);
+    plan.splits =
+        std::clamp<std::int64_t>(kSumUnits / plan.tiles, 1, CeilDivide(layout.rows, kSumRows));
+    return plan;
+  }
+  const std::int64_t chunks = layout.outer * CeilDivide(layout.rows, kChunk);
+  while (plan.team > 1 && plan.team / 2 >= chunks) plan.team /= 2;
+  plan.tiles = CeilDivide(layout.channels, kBlockThreads / plan.team);
+  plan.splits = std::clamp<std::int64_t>(kSumUnits / plan.tiles, 1, CeilDivide(chunks, plan.team));
   return plan;
 }
 
