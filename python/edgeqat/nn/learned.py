@@ -113,21 +113,40 @@ class LearnedWeightQuantizer(WeightQuantizer):
                 self.scale.copy_(step)
         return step, self.zero_point
 
-    def forward(self, weight: Tensor, gamma: Tensor | None = None) -> Tensor:
+    def _mirrored(self, gamma: Tensor) -> Tensor:
+        """Offsets that turn the codes -8..7 into -7..8 where `gamma` is negative.
+
+        Rounding -w and changing the sign back is rounding w to the mirrored grid: ties go to even on both sides of 0.
+        Unlike the product, of which backward would keep 4 bytes a weight, the weight itself is there anyway. The offset is
+        one step, and its gradient one of the step: a weight above the grid is worth 8 steps, not 7.
+        """
+        spec = self.spec
+        step = functional.learned_step(self.step.detach(), spec.qmin, spec.qmax, rule=self.rule)
+        magnitude = self.step.abs()
+        one = magnitude * (step / magnitude.detach().clamp_min(2.0**-100))
+        negative = (gamma.detach() < 0).reshape([-1] + [1] * (step.dim() - 1))
+        return torch.where(negative, one * -(spec.qmin + spec.qmax), 0.0)
+
+    def forward(self, weight: Tensor, gamma: Tensor | None = None, axis: int = 0) -> Tensor:
         if not self.enabled:
             return weight
         if not self.training:
             self.choose(weight)
-        signs = None if gamma is None else self.signs(weight, gamma)
-        value = weight if signs is None else weight * signs
         spec = self.spec
+        offset = signs = None
+        if gamma is not None and spec.granularity != "tensor":
+            offset = self._mirrored(gamma)
+        elif gamma is not None:  # one step for channels of both signs
+            signs = self.signs(weight, gamma, axis)
+            weight = weight * signs
         value = functional.lsq_fake_quantize(
-            value,
+            weight,
             self.step,
             spec.qmin,
             spec.qmax,
             axis=spec.axis,
             group_size=spec.group_size,
+            offset=offset,
             rule=self.rule,
             delta=self.delta,
             damping=self.damping,

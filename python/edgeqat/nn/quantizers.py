@@ -119,10 +119,15 @@ class WeightQuantizer(Quantizer):
                 self.zero_point.copy_(zero_point)
         return scale, zero_point
 
-    def signs(self, weight: Tensor, gamma: Tensor) -> Tensor:
-        """-1 where `gamma`, the factor that BatchNorm will fold into the scale, is negative, else 1; broadcast to `weight`."""
+    @staticmethod
+    def signs(weight: Tensor, gamma: Tensor, axis: int) -> Tensor:
+        """-1 where `gamma`, the factor that BatchNorm will fold into the scale, is negative, else 1.
+
+        `axis` is that of the output channels, which the groups of a linear layer do not lie along. Shape: of `weight`
+        with every other axis 1.
+        """
         shape = [1] * weight.dim()
-        shape[self.spec.axis or 0] = -1
+        shape[axis] = -1
         return torch.where(gamma.detach() < 0, -1.0, 1.0).to(weight.dtype).reshape(shape)
 
     def _quantize(self, weight: Tensor) -> Tensor:
@@ -152,11 +157,11 @@ class WeightQuantizer(Quantizer):
             axis=spec.axis,
         )
 
-    def forward(self, weight: Tensor, gamma: Tensor | None = None) -> Tensor:
+    def forward(self, weight: Tensor, gamma: Tensor | None = None, axis: int = 0) -> Tensor:
         if not self.enabled:
             return weight
         # Codes -8..7 are not symmetric: folding a negative gamma would turn -8 into +8, so sign(gamma) * w is rounded.
-        signs = None if gamma is None else self.signs(weight, gamma)
+        signs = None if gamma is None else self.signs(weight, gamma, axis)
         if signs is None:
             return self._quantize(weight)
         return self._quantize(weight * signs) * signs

@@ -33,12 +33,12 @@ class DorefaWeightQuantizer(WeightQuantizer):
                 self.scale.copy_(scale)
         return scale, self.zero_point
 
-    def forward(self, weight: Tensor, gamma: Tensor | None = None) -> Tensor:
+    def forward(self, weight: Tensor, gamma: Tensor | None = None, axis: int = 0) -> Tensor:
         if not self.enabled:
             return weight
         self.choose(weight)
         spec = self.spec
-        signs = None if gamma is None else self.signs(weight, gamma)
+        signs = None if gamma is None else self.signs(weight, gamma, axis)
         value = functional.dorefa_fake_quantize(
             weight if signs is None else weight * signs,
             spec.qmin,
@@ -85,7 +85,7 @@ class TernaryWeightQuantizer(WeightQuantizer):
                 self.scale.copy_(scale)
         return value, scale
 
-    def forward(self, weight: Tensor, gamma: Tensor | None = None) -> Tensor:  # noqa: ARG002
+    def forward(self, weight: Tensor, gamma: Tensor | None = None, axis: int = 0) -> Tensor:  # noqa: ARG002
         # the three values are symmetric: the sign of gamma, which BatchNorm folds into the scale, changes nothing
         return self._ternary(weight)[0] if self.enabled else weight
 

@@ -252,13 +252,14 @@ class Watched(NamedTuple):
     weight: nn.Parameter
     quantizer: WeightQuantizer
     gamma: Tensor | None  # of the BatchNorm behind: where it is negative, -weight is rounded
+    axis: int  # of the weight's output channels
 
     def value(self) -> tuple[Tensor, Tensor | None]:
         """What the quantizer rounds, and the signs that the weight was multiplied by."""
         weight = self.weight.detach()
         if self.gamma is None:
             return weight, None
-        signs = self.quantizer.signs(weight, self.gamma)
+        signs = self.quantizer.signs(weight, self.gamma, self.axis)
         return weight * signs, signs
 
 
@@ -270,7 +271,7 @@ def watched_weights(model: nn.Module) -> dict[str, Watched]:
     """
     parameters = dict(model.named_parameters())
     computed: set[str] = set()
-    gammas: dict[str, Tensor] = {}
+    gammas: dict[str, tuple[Tensor, int]] = {}
     for part in model.modules():
         for node in part.graph.nodes if isinstance(part, QuantizedModel) else ():
             if node.op != "call_module" or not node.args:
@@ -278,7 +279,8 @@ def watched_weights(model: nn.Module) -> dict[str, Watched]:
             if getattr(node.args[0], "op", "") != "get_attr":
                 computed.add(str(node.target))
             elif len(node.args) > 1 and getattr(node.args[1], "op", "") == "get_attr":
-                gammas[str(node.target)] = attrgetter(str(node.args[1].target))(part)
+                gamma, axis = node.args[1:]
+                gammas[str(node.target)] = attrgetter(str(gamma.target))(part), axis
     found: dict[str, Watched] = {}
     for path, module in model.named_modules():
         if not isinstance(module, WeightQuantizer) or path in computed:
@@ -288,5 +290,5 @@ def watched_weights(model: nn.Module) -> dict[str, Watched]:
         else:  # module mode: layer.weight_quantizer
             name = f"{path.rpartition('.')[0]}.weight".lstrip(".")
         if name in parameters:
-            found[name] = Watched(parameters[name], module, gammas.get(path))
+            found[name] = Watched(parameters[name], module, *gammas.get(path, (None, 0)))
     return found

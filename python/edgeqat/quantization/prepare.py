@@ -16,6 +16,7 @@ from edgeqat.graph.operators import (
     aten,
     fused_activation,
     operator_name,
+    weight_axis,
 )
 from edgeqat.nn.bias import BiasRounder
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
@@ -164,7 +165,8 @@ class _Preparer:
             arguments: tuple[Any, ...] = (weight,)
             with self.graph.inserting_before(node):
                 if gamma is not None:
-                    arguments += (self.graph.get_attr(gamma),)
+                    channels = weight_axis(operator_name(node) or "")
+                    arguments += (self.graph.get_attr(gamma), channels)
                 quantized = self.graph.call_module(path, arguments)
             quantized.meta = {**weight.meta, "quantizes": tensor.name}
             self.weights[key] = quantized

@@ -212,3 +212,43 @@ def test_every_group_starts_with_a_step_of_its_own(rule: str) -> None:
     torch.testing.assert_close(
         quantizer.scale / quantizer.scale[0, 0], torch.arange(1.0, 9.0).reshape(2, 4)
     )
+
+
+GROUPS = QuantSpec(3, granularity="group", axis=1, group_size=5)
+
+
+@pytest.mark.parametrize(
+    "spec", [CHANNELS, GROUPS, QuantSpec(2), QuantSpec(2, granularity="channel", axis=1)]
+)
+@pytest.mark.parametrize("rule", ["lsq", "power_of_two"])
+@pytest.mark.parametrize("delta", [0.0, 0.3])
+def test_negative_gammas_round_the_mirrored_weight(
+    spec: QuantSpec, rule: str, delta: float
+) -> None:
+    """The values that the product rounds to, forward and backward, without keeping the product."""
+    torch.manual_seed(0)
+    weight = torch.randn(6, 15)
+    axis = 1 if spec.axis == 1 and spec.granularity == "channel" else 0
+    gamma = torch.randn(weight.shape[axis])
+    signs = torch.where(gamma < 0, -1.0, 1.0).unsqueeze(1 - axis)
+    found, wanted = (LearnedWeightQuantizer(spec, (6, 15), rule, delta) for _ in range(2))  # type: ignore[arg-type]
+    results = []
+    for quantizer in (found, wanted):
+        quantizer.initialize(weight)
+        quantizer.damping = 0.1
+        with torch.no_grad():
+            quantizer.step.mul_(0.8)  # clips on both sides
+        w = weight.clone().requires_grad_()
+        saved: list[Tensor] = []
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, s=saved: s.append(t) or t, lambda t: t
+        ):
+            y = quantizer(w, gamma, axis) if quantizer is found else quantizer(w * signs) * signs
+        (y * torch.linspace(-2.0, 3.0, 90).reshape(6, 15)).sum().backward()
+        results.append((y.detach(), w.grad, quantizer.step.grad))
+        large = [t for t in saved if t.numel() == w.numel()]
+        if quantizer is found and spec.granularity != "tensor":
+            assert {t.data_ptr() for t in large} == {w.data_ptr()}
+    for a, b in zip(results[0][:2], results[1][:2], strict=True):
+        assert torch.equal(a, b)
+    torch.testing.assert_close(results[0][2], results[1][2], rtol=1e-5, atol=1e-6)

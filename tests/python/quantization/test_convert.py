@@ -287,3 +287,50 @@ def test_student_equals_a_hand_written_qat_network_bit_for_bit() -> None:
         hidden = fake(F.linear(fake(x, given), weight(model[0]), model[0].bias).relu(), "1.output")
         expected = fake(F.linear(hidden, weight(model[2]), model[2].bias), "2.output")
         assert torch.equal(student(x), expected)
+
+
+class LinearBN(nn.Module):
+    """Two linear layers, the second before a BatchNorm whose gammas have both signs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.bn = nn.Linear(16, 12), nn.Linear(12, 8), nn.BatchNorm1d(8)
+        with torch.no_grad():
+            self.bn.weight.copy_(torch.linspace(-1, 1, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.second(self.first(x).relu())).relu()
+
+
+@pytest.mark.parametrize("rule", ["minmax", "lsq"])
+@pytest.mark.parametrize("mode", ["live", "frozen"])
+def test_groups_before_a_batch_norm(rule: str, mode: str) -> None:
+    """A scale for every group of a channel, and gamma for the channel: the axes differ."""
+    torch.manual_seed(0)
+    model, x = LinearBN(), torch.randn(64, 16)
+    fields = {"weight_granularity": "group", "group_size": 4, "weight_quantizer": rule}
+    student = student_of(model, x, weight_bits=4, first_last_bits=None, batch_norm=mode, **fields)
+    student.train()(x).square().sum().backward()
+    assert float(student.get_parameter("second.weight").grad.abs().sum()) > 0
+    student.eval()
+    state = edgeqat.convert(student).state_dict()
+    assert state["second.weight_scale"].shape == (8, 3)
+    with torch.no_grad():
+        step = float(student.quantizers.get_submodule("relu_1.output").scale)
+        difference = (student(x) - edgeqat.convert(student)(x)).abs() / step
+        assert float(difference.max()) <= 1.01
+        assert float((difference > 0.5).float().mean()) < 0.01
+        assert float((student(x) - model.eval()(x)).abs().max()) < 0.6
+
+
+@pytest.mark.parametrize("rule", ["minmax", "lsq"])
+def test_one_scale_for_a_transposed_convolution_before_a_still_batch_norm(rule: str) -> None:
+    """Its channels lie along axis 1 of the weight, and no axis of the scale says so."""
+    torch.manual_seed(0)
+    model, x = ConvBN(transposed=True), torch.randn(4, 3, 6, 6)
+    fields = {"weight_granularity": "tensor", "batch_norm": "frozen", "weight_quantizer": rule}
+    student = student_of(model, x, weight_bits=4, first_last_bits=None, **fields)
+    with torch.no_grad():
+        step = float(student.quantizers.get_submodule("relu.output").scale)
+        assert float((student(x) - edgeqat.convert(student)(x)).abs().max()) <= 1.01 * step
+        assert float((student(x) - model.eval()(x)).abs().max()) < 1.2
