@@ -159,13 +159,16 @@ class _Preparer:
         key = (f"{weight.name}|{gamma}", True)
         if key not in self.weights:
             path = f"{QUANTIZERS}.{tensor.name}"
+            channels = weight_axis(operator_name(node) or "")
             if not self._has(tensor.name):
                 values = structure.evaluate(weight, self.root)
+                if gamma is not None:  # a first step for what is rounded: codes -2..1 have two sides
+                    factor = structure.fetch(self.root, gamma)
+                    values = values * WeightQuantizer.signs(values, factor, channels)
                 _attach(self.quantizers, tensor.name, weight_quantizer(tensor, self.recipe, values))
             arguments: tuple[Any, ...] = (weight,)
             with self.graph.inserting_before(node):
                 if gamma is not None:
-                    channels = weight_axis(operator_name(node) or "")
                     arguments += (self.graph.get_attr(gamma), channels)
                 quantized = self.graph.call_module(path, arguments)
             quantized.meta = {**weight.meta, "quantizes": tensor.name}

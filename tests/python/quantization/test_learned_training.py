@@ -13,6 +13,7 @@ from torch import nn
 
 import edgeqat
 from edgeqat.nn import LearnedActivationQuantizer, LearnedWeightQuantizer
+from edgeqat.nn.initial_step import mse_step
 from models import ConvNet
 
 RULES = {
@@ -233,6 +234,22 @@ def test_batch_norm_in_every_mode() -> None:
             expected = student(x)
             torch.testing.assert_close(edgeqat.convert(student)(x), expected, rtol=0, atol=0.02)
             assert float(expected.std()) > 0.02
+
+
+def test_first_step_is_that_of_the_mirrored_weight_behind_a_negative_gamma() -> None:
+    """2-bit codes are -2..1: of weights that reach further up than down, -w has the smaller step."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU())
+    with torch.no_grad():
+        model[0].weight[1] = model[0].weight[0].abs() * torch.linspace(0.1, 2.0, 9).reshape(3, 3)
+        model[0].weight[0] = model[0].weight[1]
+        model[1].weight.copy_(torch.tensor([1.0, -1.0]))
+    recipe = edgeqat.Recipe(weight_bits=2, first_last_bits=None, weight_quantizer="lsq")
+    plan = edgeqat.plan(model, torch.randn(2, 1, 5, 5), recipe=recipe)
+    step = edgeqat.prepare(model, plan).get_parameter("quantizers.0.weight.step").detach()
+    rows = model[0].weight.detach().flatten(1) * torch.tensor([[1.0], [-1.0]])
+    assert torch.equal(step, mse_step(rows, -2, 1))
+    assert float(step[1]) < float(step[0])
 
 
 def test_module_mode_follows_the_rules_too() -> None:
