@@ -127,7 +127,7 @@ def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> S
         axis = None if seed % 2 else seed % x.ndim
         n = 1 if axis is None else x.shape[axis]
         state = (torch.full((n,), torch.inf), torch.full((n,), -torch.inf))
-        options = {"averaging": (None, 0.1, 1.0)[seed % 3], "axis": axis}
+        options = {"averaging": (None, 0.1, 1.0)[seed % 3], "axis": axis, "mask": mask}
         return (x.detach(), *state, torch.zeros(2, dtype=torch.int64)), options
     if op == "ternary_fake_quantize":
         return (grad,), {**q.options(), "mask": mask}
@@ -156,6 +156,7 @@ def _sample(op: str, x: Tensor, q: QParams, seed: int, requires_grad: bool) -> S
         qparams_ = (torch.ones(n), torch.zeros(n, dtype=torch.int32))
         state = (low, high, torch.zeros(2, dtype=torch.int64), *qparams_)
         options = {"averaging": (None, 0.1)[seed % 2], "axis": axis, "activation": seed % 4}
+        options["mask"] = mask if seed % 4 == 1 else None  # also without, with averaging
         return (grad, *state, q.qmin, q.qmax, seed % 2 == 0), options
     if op == "choose_qparams":
         low = torch.linspace(-3.0, 0.5, seed + 1)

@@ -107,10 +107,11 @@ EDGEQAT_ALWAYS_INLINE void MaskBlock(const std::uint8_t* mask, std::int64_t coun
   }
 }
 
-// Sees a block's values, hardswish applied, before they are quantized; here nothing looks.
+// Sees a block's values, hardswish applied, before they are quantized, and their mask or null; here
+// nothing looks.
 struct NoObserver {
-  EDGEQAT_ALWAYS_INLINE void operator()(const float* /*x*/, std::int64_t /*count*/,
-                                        const ActivationClamp& /*clamp*/) {}
+  EDGEQAT_ALWAYS_INLINE void operator()(const float* /*x*/, const std::uint8_t* /*mask*/,
+                                        std::int64_t /*count*/, const ActivationClamp& /*clamp*/) {}
 };
 
 template <typename T, bool kFlags, typename Observer>
@@ -128,7 +129,7 @@ EDGEQAT_ALWAYS_INLINE void FakeQuantizeRange(const FakeQuantizeArgs& args, std::
     LoadQParams(args.layout, args.scale, args.zero_point, args.qmin, args.qmax, i, count, qparams);
     LimitByActivation(clamp, count, qparams);
     const float* const in = LoadActivated(args.activation, x + i, count, buffer);
-    observe(in, count, clamp);
+    observe(in, args.mask == nullptr ? nullptr : args.mask + i, count, clamp);
     float* const out = BlockOutput(y + i, result);
     if (kFlags && clamp.active) {
       FakeQuantizeBlock<kFlags, true>(in, qparams, clamp.top, count, out, flags);

@@ -17,8 +17,13 @@ struct BlockObserver {
   std::int32_t* max_keys;
   std::int64_t non_finite = 0;
 
-  EDGEQAT_ALWAYS_INLINE void operator()(const float* x, std::int64_t count,
-                                        const ActivationClamp& clamp) {
+  EDGEQAT_ALWAYS_INLINE void operator()(const float* x, const std::uint8_t* mask,
+                                        std::int64_t count, const ActivationClamp& clamp) {
+    alignas(64) float kept[kBlock];
+    if (mask != nullptr) {
+      non_finite -= HidePruned(x, mask, count, kept);
+      x = kept;
+    }
     non_finite +=
         clamp.active
             ? ObserveBlock<kLanes, true>(x, count, clamp.top, width, cursor, min_keys, max_keys)

@@ -144,19 +144,37 @@ EDGEQAT_ALWAYS_INLINE std::int64_t ObserveBlock(const float* x, std::int64_t cou
   return non_finite;
 }
 
+// The block with NaN in the place of pruned values: NaN is never taken. Returns how many there are,
+// for the count of values that are not finite must leave them out.
+EDGEQAT_ALWAYS_INLINE std::int64_t HidePruned(const float* x, const std::uint8_t* mask,
+                                              std::int64_t count, float* out) {
+  std::int32_t pruned = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    out[i] = mask[i] != 0 ? x[i] : std::numeric_limits<float>::quiet_NaN();
+    pruned += mask[i] != 0 ? 0 : 1;
+  }
+  return pruned;
+}
+
 template <int kLanes, typename T>
 EDGEQAT_ALWAYS_INLINE std::int64_t ObserveMinmaxRange(const ObserveMinmaxArgs& args,
                                                       std::int64_t begin, std::int64_t end,
                                                       std::int32_t* min_keys,
                                                       std::int32_t* max_keys) {
   alignas(64) float buffer[kBlock];
+  alignas(64) float kept[kBlock];
   const T* const x = static_cast<const T*>(args.x);
   std::int64_t non_finite = 0;
   SegmentCursor cursor(args.layout, begin);
   for (std::int64_t i = begin; i < end; i += kBlock) {
     const std::int64_t count = std::min(kBlock, end - i);
-    non_finite += ObserveBlock<kLanes, false>(LoadBlock(x + i, count, buffer), count, 0.0F,
-                                              args.layout.width, cursor, min_keys, max_keys);
+    const float* values = LoadBlock(x + i, count, buffer);
+    if (args.mask != nullptr) {
+      non_finite -= HidePruned(values, args.mask + i, count, kept);
+      values = kept;
+    }
+    non_finite += ObserveBlock<kLanes, false>(values, count, 0.0F, args.layout.width, cursor,
+                                              min_keys, max_keys);
   }
   return non_finite;
 }

@@ -12,7 +12,8 @@
 namespace edgeqat::cuda {
 
 // A thread owns a chunk of eight elements and so the whole byte of their bits: no two threads
-// write the same byte. kUniform: the chunk has one scale. `see` is shown every activated value.
+// write the same byte. kUniform: the chunk has one scale. `see` is shown every activated value that
+// the mask keeps.
 template <typename T, bool kUniform, typename See>
 __device__ inline void FakeQuantizeChunk(const FakeQuantizeArgs& p, const QparamIndex& index,
                                          std::int64_t first, std::int64_t n, bool aligned,
@@ -28,7 +29,7 @@ __device__ inline void FakeQuantizeChunk(const FakeQuantizeArgs& p, const Qparam
   // dropped at the end, and any index has a scale
   unsigned byte = ActivateAll(p.activation, value) & ((1u << count) - 1u);
   for (int k = 0; k < kChunk; ++k) {
-    if (k < count) see(value[k]);
+    if (k < count && (p.mask == nullptr || keep.values[k] != 0)) see(value[k]);
   }
   Grid grid = LoadGrid(p.scale, p.zero_point, index(first), p.qmin, p.qmax);
   float position[kChunk];

@@ -27,9 +27,13 @@ __global__ void RowsKernel(ObserveMinmaxUpdateArgs p, ObservePlan plan, FastDivi
       const std::int64_t offset = (chunk - row * chunks_per_row.divisor()) * kChunk;
       const std::int64_t first = (row * p.layout.channels + channel) * p.layout.rows + offset;
       const int count = ChunkCount(offset, p.layout.rows);
-      const auto in = LoadPack(x, first, count, aligned && count == kChunk);
+      const bool whole = aligned && count == kChunk;
+      const auto in = LoadPack(x, first, count, whole);
+      Pack<std::uint8_t> keep{};
+      if (p.mask != nullptr) keep = LoadPack(p.mask, first, count, whole);
       for (int k = 0; k < kChunk; ++k) {
-        if (k < count) Take(mine, Activate(p.activation, ToFloat(in.values[k])));
+        const bool kept = p.mask == nullptr || keep.values[k] != 0;
+        if (k < count && kept) Take(mine, Activate(p.activation, ToFloat(in.values[k])));
       }
     }
     const MinMax total = ReduceBlock(mine, shared);
@@ -53,7 +57,9 @@ __global__ void ColumnsKernel(ObserveMinmaxUpdateArgs p, ObservePlan plan) {
     if (column < p.layout.width) {
       for (std::int64_t row = split * kTileRows + lane; row < p.layout.rows;
            row += plan.splits * kTileRows) {
-        Take(mine, Activate(p.activation, ToFloat(x[row * p.layout.width + column])));
+        const std::int64_t e = row * p.layout.width + column;
+        if (p.mask != nullptr && p.mask[e] == 0) continue;
+        Take(mine, Activate(p.activation, ToFloat(x[e])));
       }
     }
     shared[threadIdx.x] = mine;
@@ -121,7 +127,8 @@ void observe_minmax_update(const ObserveMinmaxUpdateArgs& args, const ObservePla
     } else {
       // a row that is not whole chunks long leaves the following rows unaligned
       const bool one_row = layout.outer * layout.channels == 1;
-      const bool aligned = AreAligned(16, args.x) && (one_row || layout.rows % kChunk == 0);
+      const bool aligned = AreAligned(16, args.x) && AreAligned(kChunk, args.mask) &&
+                           (one_row || layout.rows % kChunk == 0);
       const FastDivisor chunks_per_row(CeilDivide(layout.rows, kChunk));
       Launch(&RowsKernel<T>, plan.blocks, stream, args, plan, chunks_per_row, aligned);
     }

@@ -22,6 +22,7 @@ struct ObserveMinmaxUpdateArgs {
   FloatType dtype = FloatType::kFloat32;
   QuantLayout layout;
   const void* x = nullptr;
+  const std::uint8_t* mask = nullptr;                 // optional, laid out as x; 0 = not there
   float averaging = -1.0f;                            // < 0: running minimum and maximum
   float* min_val = nullptr;                           // layout.num_scales()
   float* max_val = nullptr;                           // layout.num_scales()

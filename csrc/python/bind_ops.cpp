@@ -29,6 +29,17 @@ namespace {
 using OptionalInt = std::optional<std::int64_t>;
 using Bytes = py::array_t<std::uint8_t, py::array::c_style>;
 
+// The mask in row-major order, or an empty array without one.
+py::array MaskOf(const std::string& op, const std::optional<py::array_t<bool>>& mask,
+                 const py::array& x) {
+  if (!mask.has_value()) return {};
+  if (ShapeOf(*mask) != ShapeOf(x)) {
+    Fail(op, "mask", "of x's shape " + Name(ShapeOf(x)), Name(ShapeOf(*mask)),
+         "A mask has one value for each element.");
+  }
+  return RowMajor(*mask);
+}
+
 py::array FakeQuantize(const py::array& x, const Scales& scale, const py::object& zero_points,
                        std::int32_t qmin, std::int32_t qmax, OptionalInt axis,
                        OptionalInt group_size, const std::optional<py::array_t<bool>>& mask) {
@@ -41,15 +52,8 @@ py::array FakeQuantize(const py::array& x, const Scales& scale, const py::object
   CheckQParams(op, args.layout, scale, zero_point, qmin, qmax);
   const py::array data = RowMajor(x);
   py::array y(x.dtype(), ShapeOf(x));
-  py::array keep;
-  if (mask.has_value()) {
-    if (ShapeOf(*mask) != ShapeOf(x)) {
-      Fail(op, "mask", "of x's shape " + Name(ShapeOf(x)), Name(ShapeOf(*mask)),
-           "A mask has one value for each element.");
-    }
-    keep = RowMajor(*mask);
-    args.mask = static_cast<const std::uint8_t*>(keep.data());
-  }
+  const py::array keep = MaskOf(op, mask, x);
+  if (mask.has_value()) args.mask = static_cast<const std::uint8_t*>(keep.data());
   args.x = data.data();
   args.scale = scale.data();
   args.zero_point = zero_point.data();
@@ -104,13 +108,16 @@ py::array Dequantize(const py::array& codes, const Scales& scale, const py::obje
   return y;
 }
 
-std::tuple<py::array, py::array, std::int64_t> ObserveMinmax(const py::array& x, OptionalInt axis) {
+std::tuple<py::array, py::array, std::int64_t> ObserveMinmax(
+    const py::array& x, OptionalInt axis, const std::optional<py::array_t<bool>>& mask) {
   ObserveMinmaxArgs args;
   args.dtype = FloatTypeOf("observe_minmax", x);
   args.layout = LayoutOf("observe_minmax", x, axis, std::nullopt);
   const py::array data = RowMajor(x);
   py::array_t<float> low(args.layout.num_scales());
   py::array_t<float> high(args.layout.num_scales());
+  const py::array keep = MaskOf("observe_minmax", mask, x);
+  if (mask.has_value()) args.mask = static_cast<const std::uint8_t*>(keep.data());
   args.x = data.data();
   args.min = low.mutable_data();
   args.max = high.mutable_data();
@@ -249,7 +256,8 @@ constexpr const char* kObserveDoc =
     R"(Smallest and largest finite value, per tensor or per channel of axis.
 
 Returns (min, max, non_finite): two float32 arrays of shape (1,) or (x.shape[axis],), and how many values were NaN
-or infinite and therefore skipped. Without a finite value min is inf and max is -inf.
+or infinite and therefore skipped. Without a finite value min is inf and max is -inf. Elements whose mask is False
+are not there.
 
 >>> import numpy as np
 >>> from edgeqat import _C
@@ -318,7 +326,7 @@ void BindOps(py::module_& m) {
         py::kw_only(), py::arg("axis") = py::none(), py::arg("group_size") = py::none(),
         kDequantizeDoc);
   m.def("observe_minmax", &ObserveMinmax, py::arg("x"), py::kw_only(), py::arg("axis") = py::none(),
-        kObserveDoc);
+        py::arg("mask") = py::none(), kObserveDoc);
   m.def("choose_qparams", &ChooseQParamsArrays, py::arg("min_val"), py::arg("max_val"),
         py::arg("qmin"), py::arg("qmax"), py::arg("symmetric"), kChooseDoc);
   m.def("learned_step", &LearnedSteps, py::arg("scale"), py::arg("qmin"), py::arg("qmax"),

@@ -13,10 +13,11 @@ STABLE_TORCH_LIBRARY(edgeqat, m) {
   // Running minimum and maximum of the finite values; min_val, max_val float32 [1] or
   // [x.size(axis)], starting at +inf, -inf; count int64 [2] += {1, number of non-finite values}.
   // averaging=c: the first batch sets the state, then state += c * (batch - state). An empty x
-  // changes nothing, and neither does a channel without finite values its own state.
+  // changes nothing, and neither does a channel without finite values its own state. mask (bool,
+  // x's shape): elements where it is False are not there.
   m.def(
       "observe_minmax_(Tensor x, Tensor(a!) min_val, Tensor(b!) max_val, Tensor(c!) count, "
-      "float? averaging=None, int? axis=None) -> ()");
+      "float? averaging=None, int? axis=None, Tensor? mask=None) -> ()");
 
   // Element-wise over float32 min_val, max_val of equal shape -> float32 scale, int32 zero_point.
   m.def(
@@ -49,11 +50,12 @@ STABLE_TORCH_LIBRARY(edgeqat, m) {
   // activation(x) for the next one, in one read. scale and zero_point are set to choose_qparams of
   // min_val, max_val as they come in, then y and bits are computed with them, and the state is
   // updated. Where a channel has no range yet (min_val > max_val) the batch is observed first and
-  // read again.
+  // read again. mask: as in both.
   m.def(
       "observe_fake_quantize_(Tensor x, Tensor(a!) min_val, Tensor(b!) max_val, Tensor(c!) count, "
       "Tensor(d!) scale, Tensor(e!) zero_point, int qmin, int qmax, bool symmetric, "
-      "float? averaging=None, int? axis=None, int activation=0) -> (Tensor y, Tensor bits)");
+      "float? averaging=None, int? axis=None, Tensor? mask=None, int activation=0) "
+      "-> (Tensor y, Tensor bits)");
 
   // The step in use of a learned scale parameter, > 0 for every finite one. rule: 0 lsq,
   // 1 power_of_two, 2 pact (edgeqat/learned_step.h). Float32, scale's shape.

@@ -12,13 +12,14 @@ namespace edgeqat {
 // fake_quantize, and observe_minmax of the activated values, in one read of x: the range that the
 // next batch is quantized with costs no pass of its own. y and bits are those of
 // fake_quantize(args); min and max those of observe_minmax on activation(x), per scale of the
-// layout.
+// layout. With a mask both are of the elements that it keeps: the range of a pruned weight is that
+// of its survivors.
 struct ObserveFakeQuantizeArgs {
-  FakeQuantizeArgs quantize;  // bits are required; a mask does not change the statistics
+  FakeQuantizeArgs quantize;  // bits are required
   float* min = nullptr;       // quantize.layout.num_scales(), overwritten
   float* max = nullptr;       // quantize.layout.num_scales(), overwritten
 };
-// Returns the number of non-finite activated values.
+// Returns the number of non-finite activated values that the mask keeps.
 [[nodiscard]] std::int64_t observe_fake_quantize(const ObserveFakeQuantizeArgs& args,
                                                  const ParallelFor& pool = {});
 

@@ -12,13 +12,15 @@ namespace edgeqat {
 // The smallest and the largest finite value per channel, and how many values were not finite.
 // NaN and +-Inf are skipped and counted: one Inf would otherwise make every other code 0.
 // A channel without a finite value gets min = +inf, max = -inf. -0 counts as +0, so the result does
-// not depend on the order in which threads see the values.
+// not depend on the order in which threads see the values. Elements whose mask is 0 are not there:
+// neither seen nor counted.
 struct ObserveMinmaxArgs {
   FloatType dtype = FloatType::kFloat32;
   QuantLayout layout;
   const void* x = nullptr;
-  float* min = nullptr;  // layout.num_scales(), overwritten
-  float* max = nullptr;  // layout.num_scales(), overwritten
+  const std::uint8_t* mask = nullptr;  // optional: one byte per element, 0 = pruned
+  float* min = nullptr;                // layout.num_scales(), overwritten
+  float* max = nullptr;                // layout.num_scales(), overwritten
 };
 // Returns the number of non-finite values.
 [[nodiscard]] std::int64_t observe_minmax(const ObserveMinmaxArgs& args,

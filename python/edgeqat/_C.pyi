@@ -720,13 +720,17 @@ def load_checkpoint(path: typing.Any, *, verify: bool = True) -> dict[str, typin
     """
 
 def observe_minmax(
-    x: numpy.ndarray, *, axis: typing.SupportsInt | typing.SupportsIndex | None = None
+    x: numpy.ndarray,
+    *,
+    axis: typing.SupportsInt | typing.SupportsIndex | None = None,
+    mask: typing.Annotated[numpy.typing.ArrayLike, numpy.bool] | None = None,
 ) -> tuple[numpy.ndarray, numpy.ndarray, int]:
     """
     Smallest and largest finite value, per tensor or per channel of axis.
 
     Returns (min, max, non_finite): two float32 arrays of shape (1,) or (x.shape[axis],), and how many values were NaN
-    or infinite and therefore skipped. Without a finite value min is inf and max is -inf.
+    or infinite and therefore skipped. Without a finite value min is inf and max is -inf. Elements whose mask is False
+    are not there.
 
     >>> import numpy as np
     >>> from edgeqat import _C

@@ -84,6 +84,11 @@ def test_observe_and_choose() -> None:
     x = np.array([[-1.0, 3.0, np.nan], [0.5, np.inf, 2.0]], np.float32)
     low, high, skipped = _C.observe_minmax(x, axis=0)
     assert (low.tolist(), high.tolist(), skipped) == ([-1.0, 0.5], [3.0, 2.0], 2)
+    keep = np.array([[True, False, False], [True, False, True]])
+    survivors = _C.observe_minmax(x, axis=0, mask=keep)
+    assert [np.asarray(part).tolist() for part in survivors] == [[-1.0, 0.5], [-1.0, 2.0], 0]
+    with pytest.raises(ValueError, match=r"observe_minmax: mask must be of x's shape"):
+        _C.observe_minmax(x, mask=keep[0])
     scale, zero_point = _C.choose_qparams(low, high, -128, 127, symmetric=False)
     np.testing.assert_array_equal(scale, np.array([4 / 255, 2 / 255], np.float32))
     assert zero_point.tolist() == [-64, -128]

@@ -20,6 +20,7 @@ std::int64_t observe_fake_quantize_ref(const ObserveFakeQuantizeArgs& args) {
   const std::int64_t non_finite = observe_minmax_ref({.dtype = FloatType::kFloat32,
                                                       .layout = quantize.layout,
                                                       .x = activated.data(),
+                                                      .mask = quantize.mask,
                                                       .min = args.min,
                                                       .max = args.max});
   fake_quantize_ref(quantize);

@@ -17,6 +17,7 @@ std::int64_t observe_minmax_ref(const ObserveMinmaxArgs& args) {
   }
   std::int64_t non_finite = 0;
   for (std::int64_t e = 0; e < args.layout.numel(); ++e) {
+    if (args.mask != nullptr && args.mask[e] == 0) continue;
     float x = LoadFloat(args.x, args.dtype, e);
     if (!std::isfinite(x)) {
       ++non_finite;

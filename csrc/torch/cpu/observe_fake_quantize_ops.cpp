@@ -48,7 +48,7 @@ struct State {
 std::tuple<Tensor, Tensor> observe_fake_quantize__cpu(
     const Tensor& x, Tensor min_val, Tensor max_val, Tensor count, Tensor scale, Tensor zero_point,
     std::int64_t qmin, std::int64_t qmax, bool symmetric, std::optional<double> averaging,
-    std::optional<std::int64_t> axis, std::int64_t activation) {
+    std::optional<std::int64_t> axis, const std::optional<Tensor>& mask, std::int64_t activation) {
   constexpr const char* kOp = "observe_fake_quantize_";
   ObserveFakeQuantizeArgs args;
   FakeQuantizeArgs& quantize = args.quantize;
@@ -57,6 +57,7 @@ std::tuple<Tensor, Tensor> observe_fake_quantize__cpu(
   CheckRange(kOp, qmin, qmax);
   const Granularity granularity =
       CheckQuantizerState(kOp, x, min_val, max_val, count, scale, zero_point, averaging, axis);
+  CheckMask(kOp, mask, x);
   const std::int64_t bytes = (x.numel() + 7) / 8;
   Tensor bits = EmptyRowMajor({&bytes, 1}, ScalarType::Byte, x);
   const std::optional<Transposed> transposed = TransposedOf(Sizes(x), OrderOf(x));
@@ -64,6 +65,11 @@ std::tuple<Tensor, Tensor> observe_fake_quantize__cpu(
       transposed.has_value() ? EmptyRowMajor({&bytes, 1}, ScalarType::Byte, x) : bits;
   Elementwise data = Prepare(x, x.scalar_type(), granularity, !transposed.has_value());
   if (x.numel() == 0) return {data.Finish(), bits};
+  const std::optional<Tensor> laid_out =
+      mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
+  if (laid_out.has_value()) {
+    quantize.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
+  }
 
   const State state = {
       min_val.mutable_data_ptr<float>(),           max_val.mutable_data_ptr<float>(),

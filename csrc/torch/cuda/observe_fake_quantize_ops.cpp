@@ -16,7 +16,7 @@ namespace edgeqat::torch_ops {
 std::tuple<Tensor, Tensor> observe_fake_quantize__cuda(
     const Tensor& x, Tensor min_val, Tensor max_val, Tensor count, Tensor scale, Tensor zero_point,
     std::int64_t qmin, std::int64_t qmax, bool symmetric, std::optional<double> averaging,
-    std::optional<std::int64_t> axis, std::int64_t activation) {
+    std::optional<std::int64_t> axis, const std::optional<Tensor>& mask, std::int64_t activation) {
   constexpr const char* kOp = "observe_fake_quantize_";
   cuda::ObserveFakeQuantizeUpdateArgs args;
   FakeQuantizeArgs& quantize = args.quantize;
@@ -25,6 +25,7 @@ std::tuple<Tensor, Tensor> observe_fake_quantize__cuda(
   CheckRange(kOp, qmin, qmax);
   const Granularity granularity =
       CheckQuantizerState(kOp, x, min_val, max_val, count, scale, zero_point, averaging, axis);
+  CheckMask(kOp, mask, x);
 
   const CudaScope scope(x);
   const std::int64_t bytes = (x.numel() + 7) / 8;
@@ -32,6 +33,11 @@ std::tuple<Tensor, Tensor> observe_fake_quantize__cuda(
   // the order of the bits: channels_last data are copied once
   Elementwise data = Prepare(x, x.scalar_type(), granularity, /*row_major=*/true);
   if (x.numel() == 0) return {data.Finish(), bits};
+  const std::optional<Tensor> laid_out =
+      mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
+  if (laid_out.has_value()) {
+    quantize.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
+  }
   args.symmetric = symmetric;
   args.averaging = static_cast<float>(averaging.value_or(-1.0));
   args.min_val = min_val.mutable_data_ptr<float>();

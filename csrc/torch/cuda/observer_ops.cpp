@@ -14,17 +14,24 @@
 namespace edgeqat::torch_ops {
 
 void observe_minmax__cuda(const Tensor& x, Tensor min_val, Tensor max_val, Tensor count,
-                          std::optional<double> averaging, std::optional<std::int64_t> axis) {
+                          std::optional<double> averaging, std::optional<std::int64_t> axis,
+                          const std::optional<Tensor>& mask) {
   cuda::ObserveMinmaxUpdateArgs args;
   args.dtype = CheckFloat("observe_minmax_", "x", x);
   const Granularity granularity =
       CheckObserverState("observe_minmax_", x, min_val, max_val, count, averaging, axis);
+  CheckMask("observe_minmax_", mask, x);
   if (x.numel() == 0) return;
 
   const CudaScope scope(x);
   const Readable data = PrepareReading(x, granularity);
   args.layout = data.layout;
   args.x = data.x.const_data_ptr();
+  const std::optional<Tensor> laid_out =
+      mask.has_value() ? std::optional(WithStridesOf(*mask, data.x)) : std::nullopt;
+  if (laid_out.has_value()) {
+    args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
+  }
   args.averaging = static_cast<float>(averaging.value_or(-1.0));
   args.min_val = min_val.mutable_data_ptr<float>();
   args.max_val = max_val.mutable_data_ptr<float>();

@@ -18,6 +18,7 @@ def observe_minmax_(
     count: Tensor,
     averaging: float | None = None,
     axis: int | None = None,
+    mask: Tensor | None = None,
 ) -> None:
     """Update running minima and maxima with one batch, in place.
 
@@ -32,9 +33,12 @@ def observe_minmax_(
         count: int64 `[2]`: batches seen, non-finite values skipped; start it at 0.
         averaging: None for the running range, or the averaging constant.
         axis: None for one range, or the channel axis.
+        mask: bool, the shape of x; elements where it is False are neither seen nor counted, so that
+            the range of a pruned weight is that of its survivors.
 
     Raises:
-        ValueError: wrong dtype, shape or device of the statistics, axis or averaging out of range.
+        ValueError: wrong dtype, shape or device of the statistics or the mask, axis or averaging out
+            of range.
 
     Example:
         >>> min_val, max_val = torch.tensor([torch.inf]), torch.tensor([-torch.inf])
@@ -45,7 +49,7 @@ def observe_minmax_(
     """
     # detached: a gradient history on the statistics would keep every step's graph alive
     check_tensors("observe_minmax_", "x", x)
-    call(_OPS.observe_minmax_, x.detach(), min_val, max_val, count, averaging, axis)
+    call(_OPS.observe_minmax_, x.detach(), min_val, max_val, count, averaging, axis, mask)
 
 
 def choose_qparams(

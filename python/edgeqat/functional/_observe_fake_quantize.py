@@ -22,6 +22,7 @@ def observe_fake_quantize_(
     symmetric: bool,
     averaging: float | None = None,
     axis: int | None = None,
+    mask: Tensor | None = None,
     activation: Activation = None,
 ) -> Tensor:
     """Fake-quantize with the range of the batches before, and take this batch into the range.
@@ -48,14 +49,16 @@ def observe_fake_quantize_(
         symmetric: the rule of :func:`choose_qparams`.
         averaging: None for the running range, or the averaging constant of :func:`observe_minmax_`.
         axis: channel axis, or None for per tensor.
+        mask: bool, the shape of x; where it is False y is +0, no gradient passes, and x is neither seen
+            nor counted: the range is that of the survivors.
         activation: "relu", "relu6" or "hardswish", applied to x first; None for none.
 
     Returns:
         y in the shape and dtype of x.
 
     Raises:
-        ValueError: wrong dtype, shape, device or memory of the state, wrong axis, range, averaging or
-            activation, or a range in the state that is not finite.
+        ValueError: wrong dtype, shape, device or memory of the state, wrong mask, axis, range, averaging
+            or activation, or a range in the state that is not finite.
 
     Example:
         >>> import torch
@@ -86,6 +89,7 @@ def observe_fake_quantize_(
         symmetric,
         averaging,
         axis,
+        mask,
         activation_code(activation),
     )
     return y

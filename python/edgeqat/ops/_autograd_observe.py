@@ -16,7 +16,7 @@ from torch import Tensor
 from edgeqat.ops import _autograd
 
 _OPS = torch.ops.edgeqat
-_NO_GRADIENTS = (None,) * 11
+_NO_GRADIENTS = (None,) * 12
 _HARDSWISH = 3
 # Straight to the kernel, also past the Python kernel that counts versions: 6 microseconds a call.
 _below_python = torch._C._AutoDispatchBelowADInplaceOrView
@@ -57,7 +57,7 @@ _apply = super(torch.autograd.Function, ObserveFakeQuantize).apply
 
 
 def observe_fake_quantize_(x: Tensor, *arguments: Any) -> Tensor:
-    """The cheapest right way in the caller's mode; all eleven arguments behind x are given."""
+    """The cheapest right way in the caller's mode; all twelve arguments behind x are given."""
     y: Tensor
     if torch.compiler.is_compiling():
         y = _traced(x, *arguments)
@@ -87,17 +87,18 @@ def _traced(
     symmetric: bool,
     averaging: float | None,
     axis: int | None,
+    mask: Tensor | None,
     activation: int,
 ) -> Tensor:
     with torch.no_grad():
         fresh = (min_val > max_val).any()
         before = _OPS.choose_qparams(min_val, max_val, qmin, qmax, symmetric)
         seen = _activate(x.detach(), activation)
-        _OPS.observe_minmax_(seen, min_val, max_val, count, averaging, axis)
+        _OPS.observe_minmax_(seen, min_val, max_val, count, averaging, axis, mask)
         after = _OPS.choose_qparams(min_val, max_val, qmin, qmax, symmetric)
         scale.copy_(torch.where(fresh, after[0], before[0]))
         zero_point.copy_(torch.where(fresh, after[1], before[1]))
-    y: Tensor = _OPS.fake_quantize(x, scale, zero_point, qmin, qmax, axis, None, None, activation)
+    y: Tensor = _OPS.fake_quantize(x, scale, zero_point, qmin, qmax, axis, None, mask, activation)
     return y
 
 
@@ -116,10 +117,11 @@ def _observe_fake_quantize_(
     symmetric: bool,
     averaging: float | None = None,
     axis: int | None = None,
+    mask: Tensor | None = None,
     activation: int = 0,
 ) -> tuple[Tensor, Tensor]:
     state = (min_val, max_val, count, scale, zero_point)
-    arguments = (*state, qmin, qmax, symmetric, averaging, axis, activation)
+    arguments = (*state, qmin, qmax, symmetric, averaging, axis, mask, activation)
     if torch.is_grad_enabled() and x.requires_grad:
         bits: list[Tensor] = []
         y: Tensor = ObserveFakeQuantize.apply(bits, x, *arguments)

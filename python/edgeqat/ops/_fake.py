@@ -49,6 +49,7 @@ def _observe_minmax_(
     count: Tensor,
     averaging: float | None = None,
     axis: int | None = None,
+    mask: Tensor | None = None,
 ) -> None:
     return None
 
@@ -114,6 +115,7 @@ def _observe_fake_quantize_(
     symmetric: bool,
     averaging: float | None = None,
     axis: int | None = None,
+    mask: Tensor | None = None,
     activation: int = 0,
 ) -> tuple[Tensor, Tensor]:
     bits = x.new_empty(((x.numel() + 7) // 8,), dtype=torch.uint8)

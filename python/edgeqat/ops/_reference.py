@@ -63,19 +63,25 @@ def _grid_position(
 
 
 def observe_minmax(
-    batches: Sequence[ArrayLike], averaging: float | None = None, axis: int | None = None
+    batches: Sequence[ArrayLike],
+    averaging: float | None = None,
+    axis: int | None = None,
+    mask: ArrayLike | None = None,
 ) -> tuple[F32, F32, NDArray[np.int64]]:
-    """Minimum, maximum and count after all batches, from a fresh state."""
+    """Minimum, maximum and count after all batches, from a fresh state; elements outside the mask are not there."""
     state: list[list[float]] = []
     skipped = 0
     for batch in batches:
         with np.errstate(invalid="ignore"):
             values = np.asarray(batch, dtype=np.float32).astype(np.float64)
+        keep = np.ones(values.shape, bool) if mask is None else np.asarray(mask, bool)
+        seen = np.isfinite(values) & keep
+        skipped += int((keep & ~seen).sum())
         channels = [values] if axis is None else np.moveaxis(values, axis, 0)
-        skipped += int((~np.isfinite(values)).sum())
+        flags = [seen] if axis is None else np.moveaxis(seen, axis, 0)
         state = state or [[np.inf, -np.inf] for _ in channels]
-        for old, channel in zip(state, channels, strict=True):
-            finite = channel[np.isfinite(channel)]
+        for old, channel, flag in zip(state, channels, flags, strict=True):
+            finite = channel[flag]
             if finite.size == 0:
                 continue
             new = [float(finite.min()), float(finite.max())]

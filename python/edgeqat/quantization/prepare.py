@@ -162,7 +162,9 @@ class _Preparer:
             channels = weight_axis(operator_name(node) or "")
             if not self._has(tensor.name):
                 values = structure.evaluate(weight, self.root)
-                if gamma is not None:  # a first step for what is rounded: codes -2..1 have two sides
+                if (
+                    gamma is not None
+                ):  # a first step for what is rounded: codes -2..1 have two sides
                     factor = structure.fetch(self.root, gamma)
                     values = values * WeightQuantizer.signs(values, factor, channels)
                 _attach(self.quantizers, tensor.name, weight_quantizer(tensor, self.recipe, values))

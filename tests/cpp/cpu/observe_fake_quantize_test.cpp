@@ -31,6 +31,10 @@ void Compare(const cpu::KernelTable& kernels, std::mt19937& random, FloatType ty
   const testing::QParamArrays qparams = testing::RandomQParams(random, layout, {-8, 7});
   testing::GuardedBuffer x(static_cast<std::size_t>(n * SizeOf(type)));
   testing::FillHard(random, layout, qparams.scale, type, x.data());
+  testing::GuardedBuffer mask(static_cast<std::size_t>(n));
+  for (std::int64_t e = 0; e < n; ++e)
+    mask.data()[e] = static_cast<std::uint8_t>(random() % 3 != 0);
+  const std::uint8_t* const keep = random() % 2 == 0 ? mask.data() : nullptr;
   Output actual(layout, type), expected(layout, type);
   const auto args_for = [&](Output& out) {
     return ObserveFakeQuantizeArgs{.quantize = {.dtype = type,
@@ -40,6 +44,7 @@ void Compare(const cpu::KernelTable& kernels, std::mt19937& random, FloatType ty
                                                 .zero_point = qparams.zero_point.data(),
                                                 .qmin = -8,
                                                 .qmax = 7,
+                                                .mask = keep,
                                                 .y = out.y.data(),
                                                 .bits = out.bits.data(),
                                                 .activation = activation},

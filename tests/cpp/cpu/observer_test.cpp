@@ -21,15 +21,23 @@ TEST_P(ObserveMinmax, EqualsReferenceAtEverySize) {
         const auto channels = static_cast<std::size_t>(layout.num_scales());
         GuardedBuffer x(static_cast<std::size_t>(n * SizeOf(type)));
         testing::FillHard(random, layout, std::vector<float>(channels, 0.1F), type, x.data());
+        // every third tensor has a mask, and some channels survive nowhere
+        GuardedBuffer mask(static_cast<std::size_t>(n));
+        for (std::int64_t e = 0; e < n; ++e) {
+          mask.data()[e] = static_cast<std::uint8_t>(layout.index(e) % 5 != 4 && random() % 3 != 0);
+        }
+        const std::uint8_t* const keep = random() % 3 == 0 ? mask.data() : nullptr;
         std::vector<float> low(channels), high(channels);
         const std::int64_t expected = reference::observe_minmax_ref({.dtype = type,
                                                                      .layout = layout,
                                                                      .x = x.data(),
+                                                                     .mask = keep,
                                                                      .min = low.data(),
                                                                      .max = high.data()});
         std::vector<std::int32_t> min_keys(channels, cpu::kInfKey);
         std::vector<std::int32_t> max_keys(channels, cpu::kNegInfKey);
-        const ObserveMinmaxArgs args = {.dtype = type, .layout = layout, .x = x.data()};
+        const ObserveMinmaxArgs args = {
+            .dtype = type, .layout = layout, .x = x.data(), .mask = keep};
         EXPECT_EQ(GetParam()->observe_minmax(args, 0, n, min_keys.data(), max_keys.data()),
                   expected);
         for (std::size_t c = 0; c < channels; ++c) {
@@ -70,6 +78,21 @@ TEST(ObserveMinmaxPublic, ReportsPositiveZero) {
       observe_minmax({.layout = QuantLayout::PerTensor(3), .x = x, .min = &low, .max = &high}), 0);
   EXPECT_FALSE(std::signbit(low));
   EXPECT_FALSE(std::signbit(high));
+}
+
+// A reference of its own: the survivors alone, as a tensor.
+TEST(ObserveMinmaxPublic, SeesAndCountsSurvivorsOnly) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float x[] = {9.0F, -1.0F, std::nanf(""), 2.0F, kInfinity, -7.0F, std::nanf(""), 1.0F};
+  const std::uint8_t mask[] = {0, 1, 0, 1, 1, 0, 0, 0};
+  float low = 0.0F;
+  float high = 0.0F;
+  EXPECT_EQ(
+      observe_minmax(
+          {.layout = QuantLayout::PerTensor(8), .x = x, .mask = mask, .min = &low, .max = &high}),
+      1);
+  EXPECT_EQ(low, -1.0F);
+  EXPECT_EQ(high, 2.0F);
 }
 
 TEST(ObserveMinmaxPublic, LeavesAChannelWithoutFiniteValuesUnobserved) {

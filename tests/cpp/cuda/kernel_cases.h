@@ -78,6 +78,14 @@ inline std::vector<float> HardValues(std::int64_t n, float scale, unsigned seed)
   return values;
 }
 
+// Keeps two of three elements, in no regular order.
+inline std::vector<std::uint8_t> RandomMask(std::int64_t n, unsigned seed) {
+  std::mt19937 random(seed);
+  std::vector<std::uint8_t> mask(static_cast<std::size_t>(n));
+  for (std::uint8_t& keep : mask) keep = static_cast<std::uint8_t>(random() % 3 != 0);
+  return mask;
+}
+
 template <typename T>
 std::vector<T> As(const std::vector<float>& values) {
   std::vector<T> result;

@@ -33,7 +33,8 @@ class ObserveFakeQuantizeCuda : public ::testing::Test {
   void SetUp() override { emulation = {}; }
 
   static FakeQuantizeArgs Args(const QuantLayout& layout, const T* x, const State& state, T* y,
-                               std::uint8_t* bits, ActivationKind activation) {
+                               std::uint8_t* bits, ActivationKind activation,
+                               const std::uint8_t* mask = nullptr) {
     return {.dtype = TypeOf<T>(),
             .layout = layout,
             .x = x,
@@ -41,6 +42,7 @@ class ObserveFakeQuantizeCuda : public ::testing::Test {
             .zero_point = state.zero_point.data(),
             .qmin = -8,
             .qmax = 7,
+            .mask = mask,
             .y = y,
             .bits = bits,
             .activation = activation};
@@ -94,9 +96,11 @@ class ObserveFakeQuantizeCuda : public ::testing::Test {
       const Buffer<T> x(As<T>(HardValues(n, 0.7f, batch)), offset);
       const Buffer<T> y(n, offset), expected(n);
       const Buffer<std::uint8_t> bits(CeilDivide(n, 8)), expected_bits(CeilDivide(n, 8));
-      OnDevice(Args(layout, x.data(), device, y.data(), bits.data(), activation), averaging,
+      const Buffer<std::uint8_t> mask(RandomMask(n, batch), offset);
+      const std::uint8_t* const keep = (n + batch) % 2 == 0 ? nullptr : mask.data();
+      OnDevice(Args(layout, x.data(), device, y.data(), bits.data(), activation, keep), averaging,
                device);
-      OnHost(Args(layout, x.data(), host, expected.data(), expected_bits.data(), activation),
+      OnHost(Args(layout, x.data(), host, expected.data(), expected_bits.data(), activation, keep),
              averaging, host);
       for (std::int64_t i = 0; i < n; ++i) ASSERT_TRUE(SameValue(y[i], expected[i])) << i;
       ASSERT_TRUE(std::equal(bits.data(), bits.data() + CeilDivide(n, 8), expected_bits.data()));

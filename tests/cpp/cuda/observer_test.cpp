@@ -27,13 +27,14 @@ class ObserveCuda : public ::testing::Test {
  protected:
   void SetUp() override { emulation = {}; }
 
-  static void ObserveOnDevice(const QuantLayout& layout, const T* x, float averaging,
-                              State& state) {
+  static void ObserveOnDevice(const QuantLayout& layout, const T* x, float averaging, State& state,
+                              const std::uint8_t* mask = nullptr) {
     const ObservePlan plan = PlanObserveMinmax(layout);
     const Buffer<char> workspace(plan.workspace_bytes());
     observe_minmax_update({.dtype = TypeOf<T>(),
                            .layout = layout,
                            .x = x,
+                           .mask = mask,
                            .averaging = averaging,
                            .min_val = state.min.data(),
                            .max_val = state.max.data(),
@@ -42,11 +43,13 @@ class ObserveCuda : public ::testing::Test {
                           plan, nullptr);
   }
 
-  static void ObserveOnHost(const QuantLayout& layout, const T* x, float averaging, State& state) {
+  static void ObserveOnHost(const QuantLayout& layout, const T* x, float averaging, State& state,
+                            const std::uint8_t* mask) {
     State batch(layout);
     state.count[1] += reference::observe_minmax_ref({.dtype = TypeOf<T>(),
                                                      .layout = layout,
                                                      .x = x,
+                                                     .mask = mask,
                                                      .min = batch.min.data(),
                                                      .max = batch.max.data()});
     state.count[0] += 1;
@@ -68,8 +71,10 @@ class ObserveCuda : public ::testing::Test {
     State host(layout);
     for (unsigned batch = 0; batch < 3; ++batch) {
       const Buffer<T> x(As<T>(HardValues(layout.numel(), 0.7f, batch)), offset);
-      ObserveOnDevice(layout, x.data(), averaging, device);
-      ObserveOnHost(layout, x.data(), averaging, host);
+      const Buffer<std::uint8_t> mask(RandomMask(layout.numel(), batch), offset);
+      const std::uint8_t* const keep = batch == 1 ? nullptr : mask.data();
+      ObserveOnDevice(layout, x.data(), averaging, device, keep);
+      ObserveOnHost(layout, x.data(), averaging, host, keep);
     }
     for (std::size_t c = 0; c < host.min.size(); ++c) {
       ASSERT_TRUE(SameValue(device.min[c], host.min[c])) << c << " " << device.min[c];

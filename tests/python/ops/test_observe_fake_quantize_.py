@@ -24,33 +24,38 @@ def fresh(channels: int = 1) -> State:
     return low, high, count, torch.ones(channels), torch.zeros(channels, dtype=torch.int32)
 
 
+@pytest.mark.parametrize("masked", [False, True])
 @pytest.mark.parametrize("activation", [None, "relu", "relu6", "hardswish"])
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("axis", [None, 0, 1, 2])
 def test_batches_against_the_reference(
-    axis: int | None, dtype: torch.dtype, activation: Activation
+    axis: int | None, dtype: torch.dtype, activation: Activation, masked: bool
 ) -> None:
     shape = (3, 5, 12)
-    for name in layouts_of(shape):
+    names = list(layouts_of(shape))
+    keep = torch.rand(shape, generator=torch.Generator().manual_seed(0)) < 0.5
+    for position, name in enumerate(names):
+        mask = LAYOUTS[names[position - 1]](keep) if masked else None
+        kept = array(mask)
         state, seen = fresh(1 if axis is None else shape[axis]), []
         for batch in range(3):
             x = LAYOUTS[name](values(shape, dtype, 0.05, batch))
             # the range of the batches before, that of the first batch for itself
             seen.append(reference.activate(array(x), activation)[0])
             known = seen[:1] if batch == 0 else seen[:batch]
-            low, high, _ = reference.observe_minmax(known, 0.1, axis)
+            low, high, _ = reference.observe_minmax(known, 0.1, axis, kept)
             scale, zero_point = reference.choose_qparams(low, high, -8, 7, False)
             y, bits = torch.ops.edgeqat.observe_fake_quantize_(
-                x, *state, -8, 7, False, 0.1, axis, [*ALONE].index(activation)
+                x, *state, -8, 7, False, 0.1, axis, mask, [*ALONE].index(activation)
             )
             expected, passes = reference.fake_quantize(
-                array(x), scale, zero_point, -8, 7, axis=axis, activation=activation
+                array(x), scale, zero_point, -8, 7, axis=axis, mask=kept, activation=activation
             )
             label = f"{name} batch {batch}"
             assert_bit_equal(y, tensor(expected, dtype), label)
             assert y.stride() == torch.empty_like(x).stride(), label
             assert_bit_equal(bits, tensor(reference.pack_mask(passes)), label)
-            low, high, count = reference.observe_minmax(seen, 0.1, axis)
+            low, high, count = reference.observe_minmax(seen, 0.1, axis, kept)
             for actual, wanted in zip(state, (low, high, count, scale, zero_point), strict=True):
                 assert_bit_equal(actual, tensor(wanted), label)
 
@@ -70,9 +75,11 @@ def test_gradient_is_that_of_fake_quantize(activation: Activation) -> None:
 @pytest.mark.parametrize("activation", [None, "relu", "relu6", "hardswish"])
 @pytest.mark.parametrize("axis", [None, 1])
 def test_compiled_gives_the_same_bits(axis: int | None, activation: Activation) -> None:
+    mask = torch.arange(24).reshape(4, 6) % 3 > 0 if axis == 1 else None
+
     def step(x: Tensor, *state: Tensor) -> Tensor:
         return functional.observe_fake_quantize_(
-            x, *state, -8, 7, False, 0.1, axis, activation
+            x, *state, -8, 7, False, 0.1, axis, mask, activation
         ).square()
 
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
@@ -139,6 +146,8 @@ def test_refuses_other_arguments_and_vmap() -> None:
         functional.observe_fake_quantize_(x, *fresh(), 7, -8, True)
     with pytest.raises(ValueError, match="axis must be in"):
         functional.observe_fake_quantize_(x, *fresh(), -8, 7, True, axis=1)
+    with pytest.raises(ValueError, match="mask must be a bool tensor"):
+        functional.observe_fake_quantize_(x, *fresh(), -8, 7, True, mask=x)
     with pytest.raises(ValueError, match="activation must be"):
         functional.observe_fake_quantize_(x, *fresh(), -8, 7, True, activation="elu")  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError, match=r"observe_fake_quantize_.*outside vmap"):

@@ -23,18 +23,27 @@ def fresh(channels: int = 1) -> State:
     )
 
 
-def observe(batches: list[torch.Tensor], averaging: float | None, axis: int | None) -> State:
+def observe(
+    batches: list[torch.Tensor],
+    averaging: float | None,
+    axis: int | None,
+    mask: torch.Tensor | None = None,
+) -> State:
     state = fresh(1 if axis is None else batches[0].shape[axis])
     for batch in batches:
-        functional.observe_minmax_(batch, *state, averaging=averaging, axis=axis)
+        functional.observe_minmax_(batch, *state, averaging=averaging, axis=axis, mask=mask)
     return state
 
 
 def check(
-    batches: list[torch.Tensor], averaging: float | None, axis: int | None, label: str
+    batches: list[torch.Tensor],
+    averaging: float | None,
+    axis: int | None,
+    label: str,
+    mask: torch.Tensor | None = None,
 ) -> None:
-    expected = reference.observe_minmax([array(b) for b in batches], averaging, axis)
-    for actual, wanted in zip(observe(batches, averaging, axis), expected, strict=True):
+    expected = reference.observe_minmax([array(b) for b in batches], averaging, axis, array(mask))
+    for actual, wanted in zip(observe(batches, averaging, axis, mask), expected, strict=True):
         assert_bit_equal(actual, tensor(wanted), label)
 
 
@@ -112,3 +121,30 @@ def test_every_value_of_the_16_bit_types(dtype: torch.dtype) -> None:
     every_bit_pattern = torch.arange(-(2**15), 2**15).to(torch.int16).view(dtype).reshape(4096, 16)
     check([every_bit_pattern], None, 0, "rows")
     check([every_bit_pattern], None, 1, "columns")
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("axis", [None, 0, 1, 2])
+def test_pruned_elements_are_not_there(axis: int | None, dtype: torch.dtype) -> None:
+    shape = (3, 5, 40)
+    names = list(layouts_of(shape))
+    for position, name in enumerate(names):
+        batches = [LAYOUTS[name](values(shape, dtype, 0.01, position + i)) for i in range(2)]
+        keep = torch.rand(shape, generator=torch.Generator().manual_seed(position)) < 0.3
+        keep[:, 2] = False  # a channel without survivors
+        check(batches, 0.1, axis, name, LAYOUTS[names[position - 1]](keep))
+
+
+def test_the_scale_of_a_pruned_weight_is_that_of_its_survivors() -> None:
+    weight = torch.tensor([[0.5, -9.0, 0.25], [7.0, -1.0, 1.0]])
+    mask = weight.abs() < 5
+    low, high, count = observe([weight], None, 0, mask)
+    scale, _ = functional.choose_qparams(low, high, -127, 127, symmetric=True)
+    torch.testing.assert_close(scale, torch.tensor([0.5, 1.0]) / 127)
+    assert count.tolist() == [1, 0]
+
+
+def test_refuses_another_mask() -> None:
+    for wrong in (torch.ones(3), torch.ones(4, dtype=torch.bool)):
+        with pytest.raises(ValueError, match="observe_minmax_: mask must be"):
+            functional.observe_minmax_(torch.zeros(3), *fresh(), mask=wrong)
