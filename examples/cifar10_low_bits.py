@@ -41,7 +41,7 @@ def main() -> None:
     torch.manual_seed(0)
     cifar = task(datasets.data_folder(options.data), options.epochs)
     low_bits = dataclasses.replace(cifar, bfloat16=True)
-    compare(low_bits, options, {})
+    compare(low_bits, options, {"extra_columns": {"choice": "images 0..4,999, %"}})
 
 
 if __name__ == "__main__":

@@ -78,6 +78,9 @@ class WeightQuantizer(Quantizer):
 
     Formula: ``scale = max|w| / ((qmax - qmin) / 2)`` over the tensor, channel or group, then `functional.fake_quantize`.
 
+    Args of forward: the weight; where a BatchNorm follows, its gamma and the axis of the weight's output channels, along
+    which the codes -8..7 become -7..8 where gamma is negative, so that gamma can be folded into the scale.
+
     Shape: weight -> the same shape and dtype.
 
     Example:
