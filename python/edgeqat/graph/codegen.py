@@ -14,6 +14,7 @@ from torch.utils import _pytree as pytree
 
 from edgeqat.graph import arguments, guards
 from edgeqat.graph.arguments import Leaf, Signature, Structure
+from edgeqat.ops import _recompute
 
 _serial = itertools.count()
 
@@ -25,7 +26,7 @@ def compile_forward(
 
     Tracebacks and torch.compile see its source through linecache.
     """
-    code = graph.python_code("self")
+    code = _with_weighted_layers(graph).python_code("self")
     scope: dict[str, Any] = dict(code.globals)
     body = code.src.replace("def forward(", "def run_graph(", 1)
     source = f"{body}\n{_wrapper(signature, out_spec, scope)}"
@@ -34,6 +35,35 @@ def compile_forward(
     exec(compile(source, file, "exec"), scope)
     forward: Callable[..., Any] = scope["forward"]
     return forward
+
+
+def _with_weighted_layers(graph: fx.Graph) -> fx.Graph:
+    """A copy whose layers round their weights themselves, so that they can round them again in backward.
+
+    Only what runs is changed; the graph that the other analyses read keeps a node for the quantizer and one for the layer.
+    """
+    copied = fx.Graph()
+    copied.output(copied.graph_copy(graph, {}))
+    for node in list(copied.nodes):
+        weight = node.args[1] if node.op == "call_function" and len(node.args) > 1 else None
+        if (
+            node.target not in _recompute.RECOMPUTING
+            or not isinstance(weight, fx.Node)
+            or weight.op != "call_module"
+            or len(weight.users) != 1
+            or node.kwargs
+        ):
+            continue
+        x, _, *options = node.args
+        with copied.inserting_before(node):
+            quantizer = copied.get_attr(str(weight.target))
+            layer = copied.call_function(
+                _recompute.weighted, (node.target, quantizer, weight.args, x, *options)
+            )
+        node.replace_all_uses_with(layer)
+        copied.erase_node(node)
+        copied.erase_node(weight)
+    return copied
 
 
 def _wrapper(signature: Signature, out_spec: Structure, scope: dict[str, Any]) -> str:

@@ -6,10 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
+from edgeqat.ops import _recompute
 
 
 class _Quantized(nn.Module):
@@ -34,7 +36,11 @@ class QuantizedLinear(_Quantized, nn.Linear):
     """`nn.Linear` over rounded input and weight. Shape: [..., in_features] -> [..., out_features]."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(self._input(x), self._weight(), self.bias)
+        x = self._input(x)
+        if self.weight_quantizer is None:
+            return F.linear(x, self.weight, self.bias)
+        linear = torch.ops.aten.linear.default
+        return _recompute.weighted(linear, self.weight_quantizer, (self.weight,), x, self.bias)
 
 
 class _QuantizedConv(_Quantized):
