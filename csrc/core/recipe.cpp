@@ -77,6 +77,12 @@ void CheckRules(const Recipe& recipe, const Origin& origin) {
     origin.Fail("weight_quantizer='ternary' has three values, which take weight_bits=2, found " +
                 std::to_string(recipe.weight_bits));
   }
+  if (recipe.weight_quantizer == WeightRule::kDorefa &&
+      recipe.batch_norm == BatchNormMode::kFolded) {
+    origin.Fail(
+        "weight_quantizer='dorefa' scales every weight to -1..1, which takes the folded gamma / "
+        "sigma out again; use batch_norm='live' or 'frozen'");
+  }
 }
 
 Value OverridesValue(const std::vector<RecipeOverride>& overrides) {

@@ -31,7 +31,8 @@ struct LsqOptions {
   std::optional<std::int64_t> axis, group_size;
   OptionalTensor offset, mask;
   std::int64_t activation = 0, rule = 0;
-  std::optional<double> grad_scale{};  // from here on: backward
+  // What the gradient is to be; forward only checks it, so that a wrong value is refused there.
+  std::optional<double> grad_scale{};
   double delta = 0.0, damping = 0.0;
 };
 
@@ -47,6 +48,11 @@ inline StepRule CheckRule(std::string_view op, std::int64_t rule) {
   if (rule >= 0 && rule < kStepRules) return static_cast<StepRule>(rule);
   Fail(op, "rule", "0 (lsq), 1 (power_of_two) or 2 (pact)", std::to_string(rule),
        "edgeqat.functional takes the names instead.");
+}
+
+inline void CheckNotNegative(std::string_view op, std::string_view argument, double value) {
+  if (value >= 0.0 && std::isfinite(value)) return;
+  Fail(op, argument, "finite and at least 0", std::to_string(value), "0 switches it off.");
 }
 
 // `compact`: the residual is written or read; its byte holds no derivative of hardswish.
@@ -75,6 +81,12 @@ inline LsqCheck CheckLsqParams(std::string_view op, const Tensor& data, const Te
          "Its derivative needs x: use save=\"exact\".");
   }
   CheckMask(op, options.mask, data);
+  CheckNotNegative(op, "delta", options.delta);
+  CheckNotNegative(op, "damping", options.damping);
+  if (options.grad_scale.has_value() && !std::isfinite(*options.grad_scale)) {
+    Fail(op, "grad_scale", "finite", std::to_string(*options.grad_scale),
+         "None takes the factor of the rule's paper.");
+  }
   return check;
 }
 
@@ -84,11 +96,6 @@ inline LsqCheck CheckLsqForward(std::string_view op, const Tensor& x, const Tens
   LsqCheck check = CheckLsqParams(op, x, scale, options, with_residual);
   check.dtype = dtype;
   return check;
-}
-
-inline void CheckNotNegative(std::string_view op, std::string_view argument, double value) {
-  if (value >= 0.0 && std::isfinite(value)) return;
-  Fail(op, argument, "finite and at least 0", std::to_string(value), "0 switches it off.");
 }
 
 // `data` is x, or the residual if `compact`.
@@ -103,12 +110,6 @@ inline LsqCheck CheckLsqBackward(std::string_view op, const Tensor& grad, const 
   CheckDevice(op, "grad", grad, data);
   CheckShape(op, "grad", grad, Sizes(data), "grad has the shape of the forward's input.");
   LsqCheck check = CheckLsqParams(op, data, scale, options, compact);
-  CheckNotNegative(op, "delta", options.delta);
-  CheckNotNegative(op, "damping", options.damping);
-  if (options.grad_scale.has_value() && !std::isfinite(*options.grad_scale)) {
-    Fail(op, "grad_scale", "finite", std::to_string(*options.grad_scale),
-         "None takes the factor of the rule's paper.");
-  }
   check.dtype = dtype;
   return check;
 }

@@ -49,13 +49,14 @@ LsqBackward PrepareBackward(const char* op, const Tensor& grad, const Tensor& sa
 
 }  // namespace
 
-// The last four arguments tell the gradient what to be; they change nothing here.
+// The last four arguments tell the gradient what to be; here they are only checked.
 Tensor lsq_fake_quantize_cpu(const Tensor& x, const Tensor& scale, std::int64_t qmin,
                              std::int64_t qmax, OptionalInt axis, OptionalInt group_size,
                              const OptionalTensor& offset, const OptionalTensor& mask,
-                             std::int64_t activation, std::int64_t rule, OptionalDouble, double,
-                             double, std::int64_t) {
-  const LsqOptions options = {qmin, qmax, axis, group_size, offset, mask, activation, rule};
+                             std::int64_t activation, std::int64_t rule, OptionalDouble grad_scale,
+                             double delta, double damping, std::int64_t) {
+  const LsqOptions options = {qmin,       qmax, axis,       group_size, offset, mask,
+                              activation, rule, grad_scale, delta,      damping};
   LsqForward call = PrepareForward("lsq_fake_quantize", x, scale, options, false);
   edgeqat::lsq_fake_quantize(call.args, TorchPool());
   return call.Finish();
@@ -64,8 +65,9 @@ Tensor lsq_fake_quantize_cpu(const Tensor& x, const Tensor& scale, std::int64_t 
 std::tuple<Tensor, Tensor> lsq_fake_quantize_train_cpu(
     const Tensor& x, const Tensor& scale, std::int64_t qmin, std::int64_t qmax, OptionalInt axis,
     OptionalInt group_size, const OptionalTensor& offset, const OptionalTensor& mask,
-    std::int64_t activation, std::int64_t rule, OptionalDouble, double) {
-  const LsqOptions options = {qmin, qmax, axis, group_size, offset, mask, activation, rule};
+    std::int64_t activation, std::int64_t rule, OptionalDouble grad_scale, double delta) {
+  const LsqOptions options = {qmin,       qmax, axis,       group_size, offset, mask,
+                              activation, rule, grad_scale, delta,      0.0};
   LsqForward call = PrepareForward("lsq_fake_quantize_train", x, scale, options, true);
   edgeqat::lsq_fake_quantize(call.args, TorchPool());
   return call.FinishBoth();
@@ -98,13 +100,17 @@ Gradients lsq_fake_quantize_compact_backward_cpu(
 
 Tensors lsq_fake_quantize_multi_cpu(const Tensors& x, const Tensors& scale, const Ints& qmin,
                                     const Ints& qmax, const Ints& axis, const Ints& group_size,
-                                    std::int64_t rule, OptionalDouble, double, double) {
+                                    std::int64_t rule, OptionalDouble grad_scale, double delta,
+                                    double damping) {
   constexpr const char* kOp = "lsq_fake_quantize_multi";
-  const std::vector<LsqOptions> options =
+  std::vector<LsqOptions> options =
       MultiOptions(kOp, x.size(), scale, qmin, qmax, axis, group_size, rule);
   std::vector<LsqForward> calls;
   std::vector<LsqFakeQuantizeArgs> args;
   ForEachTensor(x.size(), [&](std::size_t i) {
+    options[i].grad_scale = grad_scale;
+    options[i].delta = delta;
+    options[i].damping = damping;
     calls.push_back(PrepareForward(kOp, x[i], scale[i], options[i], false));
     args.push_back(calls.back().args);
   });

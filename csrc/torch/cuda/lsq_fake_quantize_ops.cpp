@@ -40,13 +40,14 @@ Gradients RunBackward(const char* op, const Tensor& grad, const Tensor& saved, c
 
 }  // namespace
 
-// The last four arguments tell the gradient what to be; they change nothing here.
+// The last four arguments tell the gradient what to be; here they are only checked.
 Tensor lsq_fake_quantize_cuda(const Tensor& x, const Tensor& scale, std::int64_t qmin,
                               std::int64_t qmax, OptionalInt axis, OptionalInt group_size,
                               const OptionalTensor& offset, const OptionalTensor& mask,
-                              std::int64_t activation, std::int64_t rule, OptionalDouble, double,
-                              double, std::int64_t) {
-  const LsqOptions options = {qmin, qmax, axis, group_size, offset, mask, activation, rule};
+                              std::int64_t activation, std::int64_t rule, OptionalDouble grad_scale,
+                              double delta, double damping, std::int64_t) {
+  const LsqOptions options = {qmin,       qmax, axis,       group_size, offset, mask,
+                              activation, rule, grad_scale, delta,      damping};
   const LsqCheck check = CheckLsqForward("lsq_fake_quantize", x, scale, options, false);
   const CudaScope scope(x);
   LsqForward call(x, scale, options, check, false);
@@ -58,8 +59,9 @@ Tensor lsq_fake_quantize_cuda(const Tensor& x, const Tensor& scale, std::int64_t
 std::tuple<Tensor, Tensor> lsq_fake_quantize_train_cuda(
     const Tensor& x, const Tensor& scale, std::int64_t qmin, std::int64_t qmax, OptionalInt axis,
     OptionalInt group_size, const OptionalTensor& offset, const OptionalTensor& mask,
-    std::int64_t activation, std::int64_t rule, OptionalDouble, double) {
-  const LsqOptions options = {qmin, qmax, axis, group_size, offset, mask, activation, rule};
+    std::int64_t activation, std::int64_t rule, OptionalDouble grad_scale, double delta) {
+  const LsqOptions options = {qmin,       qmax, axis,       group_size, offset, mask,
+                              activation, rule, grad_scale, delta,      0.0};
   const LsqCheck check = CheckLsqForward("lsq_fake_quantize_train", x, scale, options, true);
   const CudaScope scope(x);
   LsqForward call(x, scale, options, check, true);
@@ -90,12 +92,16 @@ Gradients lsq_fake_quantize_compact_backward_cuda(
 
 Tensors lsq_fake_quantize_multi_cuda(const Tensors& x, const Tensors& scale, const Ints& qmin,
                                      const Ints& qmax, const Ints& axis, const Ints& group_size,
-                                     std::int64_t rule, OptionalDouble, double, double) {
+                                     std::int64_t rule, OptionalDouble grad_scale, double delta,
+                                     double damping) {
   constexpr const char* kOp = "lsq_fake_quantize_multi";
-  const std::vector<LsqOptions> options =
+  std::vector<LsqOptions> options =
       MultiOptions(kOp, x.size(), scale, qmin, qmax, axis, group_size, rule);
   std::vector<LsqCheck> checks;
   ForEachTensor(x.size(), [&](std::size_t i) {
+    options[i].grad_scale = grad_scale;
+    options[i].delta = delta;
+    options[i].damping = damping;
     CheckDevice(kOp, "x", x[i], x[0]);
     checks.push_back(CheckLsqForward(kOp, x[i], scale[i], options[i], false));
   });

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from edgeqat import functional
 from edgeqat._C import FormatError
 from edgeqat.checkpoint.file import CheckpointData, PackedTensor, read_checkpoint, write_checkpoint
 from edgeqat.graph import structure
@@ -98,7 +99,8 @@ def _module_data(student: nn.Module, plan: Plan) -> CheckpointData:
     with torch.no_grad():
         for layer, quantizer in weights.items():
             name = f"{layer}.weight"
-            codes, scale, zero_point = quantizer.codes(student.get_parameter(name).detach().float())
+            weight = student.get_parameter(name).detach().float()
+            codes, scale, zero_point = _codes(quantizer, weight)
             prefix = f"{layer}.weight_quantizer"
             tensors[f"{prefix}.scale"], tensors[f"{prefix}.zero_point"] = (
                 scale.numpy(),
@@ -115,6 +117,31 @@ def _module_data(student: nn.Module, plan: Plan) -> CheckpointData:
                 spec.group_size,
             )
     return CheckpointData(_plan_text(plan), "", tensors, packed)
+
+
+def _codes(quantizer: WeightQuantizer, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Codes, scale and zero point; of a model that `load` made with the scale of the file, which the weights lie on."""
+    if quantizer.enabled:
+        return quantizer.codes(weight)
+    spec, scale, zero_point = quantizer.spec, quantizer.scale, quantizer.zero_point
+    codes = functional.quantize(
+        weight,
+        scale,
+        zero_point,
+        spec.qmin,
+        spec.qmax,
+        axis=spec.axis,
+        group_size=spec.group_size,
+    )
+    if not torch.equal(
+        functional.dequantize(codes, scale, zero_point, axis=spec.axis, group_size=spec.group_size),
+        weight,
+    ):
+        raise ValueError(
+            "save: a weight quantizer is switched off and its weight does not lie on its grid; call "
+            "edgeqat.enable_quantizers(student) first"
+        )
+    return codes, scale, zero_point
 
 
 def load(
@@ -215,6 +242,11 @@ def _float_twin(path: Path, model: nn.Module, converted: ConvertedModel) -> nn.M
             index = 0 if "embedding" in str(node.target) else 1
             source = node.args[index] if len(node.args) > index else None
             name = str(source.meta.get("tensor_name")) if isinstance(source, torch.fx.Node) else ""
+            if name not in layers and name.rstrip("_") in layers:
+                raise FormatError(
+                    f"{os.fspath(path)}: {name.rstrip('_')} is read in front of several BatchNorms, each with codes of its "
+                    "own: one float weight cannot hold them, so there is no float twin"
+                )
             if name not in layers or structure.name_of(node, converted) not in (
                 "conv",
                 "conv_transpose",

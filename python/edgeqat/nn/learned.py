@@ -209,6 +209,9 @@ class LearnedActivationQuantizer(ActivationQuantizer):
         self.delta = delta
         self.save: Literal["compact", "exact"] = save
         self.signed = True
+        self.shared = (
+            False  # `prepare` sets it where the target wants one scale for several tensors
+        )
         self.step = nn.Parameter(torch.ones(1))
         self.register_parameter("offset", nn.Parameter(torch.zeros(1)) if offset else None)
         self.register_buffer("steps_seen", torch.zeros(1, dtype=torch.int64))
@@ -283,12 +286,17 @@ class LearnedActivationQuantizer(ActivationQuantizer):
 
     def forward(self, x: Tensor, activation: Activation | None = None) -> Tensor:
         fresh = not self._seen and self.training and not torch.compiler.is_compiling()
+        if fresh and self.shared and not self.calibrating:
+            raise RuntimeError(
+                "edgeqat: several tensors share an activation quantizer, and its first step must have seen all of them; call "
+                "edgeqat.calibrate(student, batches) before training"
+            )
         if self.calibrating or fresh:
-            self._learn_from(activate(x, activation))
-            self._seen = True
+            self._learn_from(activate(x.detach(), activation))
+            self._seen = bool(self.steps_seen)  # a batch without finite values is no first batch
         if not self.enabled:
             return activate(x, activation)
-        if not self._seen:
+        if not (self._seen or fresh or self.calibrating):
             raise RuntimeError(
                 "edgeqat: an activation quantizer has seen no data, so its step means nothing; call "
                 "edgeqat.calibrate(student, batches), or train first"

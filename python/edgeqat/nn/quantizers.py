@@ -301,7 +301,7 @@ class ActivationQuantizer(Quantizer):
         if self.observing and (self.training or self.calibrating) and not _recomputing():
             if self.enabled and not self.calibrating:
                 return self._observe_and_quantize(x, activation)
-            self._observe(activate(x, activation))
+            self._observe(activate(x.detach(), activation))
             self._seen = True
         if not self.enabled:
             return activate(x, activation)

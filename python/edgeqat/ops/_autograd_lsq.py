@@ -47,7 +47,7 @@ class LsqExact(torch.autograd.Function):
         x, scale, offset, mask, grid, options = arguments
         _keep(ctx, arguments[:4], grid, options)
         with _below_autograd():
-            y: Tensor = _FORWARD(x, scale, *grid, offset, mask, *options[:2])
+            y: Tensor = _FORWARD(x, scale, *grid, offset, mask, *options)
         return y
 
     @staticmethod
@@ -67,7 +67,7 @@ class LsqCompact(torch.autograd.Function):
         """Values on the learned grid; the residuals are kept."""
         x, scale, offset, mask, grid, options = arguments
         with _below_autograd():
-            y, residual = _TRAIN(x, scale, *grid, offset, mask, *options[:2])
+            y, residual = _TRAIN(x, scale, *grid, offset, mask, *options)
         _keep(ctx, (residual, scale, offset), grid, options)
         result: Tensor = y
         return result
@@ -101,6 +101,7 @@ class LsqExactTraced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from x."""
+        _refuse_second_derivative(grads[0])
         return _exact_backward(ctx, ctx.saved_tensors, grads[0])
 
 
@@ -125,6 +126,7 @@ class LsqTrainTraced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from the residuals."""
+        _refuse_second_derivative(grads[0])
         return _compact_backward(ctx, ctx.saved_tensors, grads[0])
 
 
@@ -206,7 +208,7 @@ def lsq_fake_quantize(
         y = _traced(x, scale, offset, mask, grid, options, save)
     elif not _wants_gradient(x, scale, offset):
         with _below_autograd():
-            y = _FORWARD(x, scale, *grid, offset, mask, *options[:2])
+            y = _FORWARD(x, scale, *grid, offset, mask, *options)
     elif save == COMPACT:
         y = LsqCompact.apply(x, scale, offset, mask, grid, options[:4])
     else:

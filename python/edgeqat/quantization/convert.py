@@ -53,6 +53,7 @@ class _Converter:
         self.root: QuantizedModel = copy.deepcopy(student).eval()
         self.graph, _ = structure.clone_graph(self.root.graph)
         self.constants: dict[str, Tensor] = {}
+        self.owners: dict[str, Any] = {}  # whose constant has a name
         self.scales: dict[fx.Node, Tensor] = {}  # dequantize node of an activation -> its scale
 
     def run(self) -> None:
@@ -114,6 +115,15 @@ class _Converter:
             return None
         module = self.root.get_submodule(str(node.target))
         return module if isinstance(module, (ActivationQuantizer, WeightQuantizer)) else None
+
+    def _name(self, name: str, owner: Any) -> str:
+        """`name`, with as many "_" behind it as other owners of that name came before.
+
+        By structure, not by value: load runs the same steps on a model with other weights and must find the same names.
+        """
+        while self.owners.setdefault(name, owner) != owner:
+            name += "_"
+        return name
 
     def _constant(self, name: str, value: Tensor, meta: dict[str, Any]) -> fx.Node:
         self.constants[name] = value
@@ -179,11 +189,16 @@ class _Converter:
         spec, name = quantizer.spec, str(source.meta["quantizes"])
         weight = structure.evaluate(source.args[0], self.root).detach().float()  # type: ignore[arg-type]
         batch_norm = structure.foldable_batch_norm(node, self.root)
-        factor = shift = None
+        norm = factor = shift = None
         if batch_norm is not None:
             norm = structure.batch_norm_of(batch_norm, self.root)
             assert norm is not None
             factor, shift = norm.affine(self.root)
+        if not quantizer.enabled:
+            raise ValueError(
+                f"convert: the quantizer of {name} is switched off, but the converted model holds its codes; call "
+                "edgeqat.enable_quantizers(student) first"
+            )
         axis = weight_axis(operator)
         along = [1] * weight.dim()
         along[axis] = -1
@@ -201,7 +216,11 @@ class _Converter:
         if spec.group_size is not None:
             keywords["group_size"] = spec.group_size
         with self.graph.inserting_before(node):
-            value = self._dequantized_weight(name, codes, scale, zero_point, keywords, source, node)
+            # a weight that two layers share has two sets of codes only where their BatchNorms differ
+            unique = self._name(name, (source.name, norm))
+            value = self._dequantized_weight(
+                unique, codes, scale, zero_point, keywords, source, node
+            )
             value.meta["spec"] = {**spec.to_dict(), "axis": keywords.get("axis")}
             bias = node.args[2] if operator != "embedding" and len(node.args) > 2 else None
             offset = None if bias is None else structure.evaluate(bias, self.root).detach().double()  # type: ignore[arg-type]
@@ -215,10 +234,9 @@ class _Converter:
                     str(bias.target) if isinstance(bias, fx.Node) and bias.op == "get_attr" else ""
                 )
                 bias_name = bias_name or f"{name.rpartition('.')[0] or name}.bias"
-                while bias_name in self.constants and not torch.equal(
-                    self.constants[bias_name], rounded
-                ):
-                    bias_name += "_"
+                bias_name = self._name(
+                    bias_name, node.name
+                )  # each call of a layer rounds to its input's grid
                 arguments += [None] * (3 - len(arguments))
                 arguments[2] = self._constant(bias_name, rounded, {})
         node.args = tuple(arguments)
@@ -231,7 +249,7 @@ class _Converter:
 
     def _dequantized_weight(
         self,
-        name: str,
+        unique: str,
         codes: Tensor,
         scale: Tensor,
         zero_point: Tensor,
@@ -239,13 +257,6 @@ class _Converter:
         source: fx.Node,
         node: fx.Node,
     ) -> fx.Node:
-        unique = name
-        # a weight that two layers share has two sets of codes only where their BatchNorms differ
-        while unique in self.constants and not (
-            torch.equal(self.constants[unique], codes)
-            and torch.equal(self.constants[f"{unique}_scale"], scale)
-        ):
-            unique += "_"
         meta = {"source": node.meta.get("source", "")}
         arguments = (
             self._constant(unique, codes, meta),

@@ -11,7 +11,12 @@ from edgeqat.nn.layers import QUANTIZED_LAYERS
 from edgeqat.nn.quantizers import WeightQuantizer
 from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
 from edgeqat.quantization.recipe import Recipe
-from edgeqat.quantization.rules import activation_quantizer, weight_quantizer
+from edgeqat.quantization.rules import (
+    activation_quantizer,
+    overridden,
+    weight_granularity,
+    weight_quantizer,
+)
 from edgeqat.quantization.target import Target
 
 _OPERATORS: dict[type[nn.Module], tuple[str, int]] = {
@@ -32,6 +37,24 @@ def _reason(module: nn.Module) -> str:
         if isinstance(module, kind):
             return f"a subclass of {kind.__name__} with a forward of its own"
     return f"module mode does not see inside {type(module).__name__}"
+
+
+def _weight(
+    recipe: Recipe, name: str, operator: str, shape: tuple[int, ...], axis: int, least: int
+) -> TensorPlan:
+    """The plan of one weight; `least` bits where it is the first or last layer's."""
+    plan = TensorPlan(f"{name}.weight", "float", None, shape=shape, fixed_range=None)
+    bits = overridden(recipe, name, "weight_bits", max(recipe.weight_bits, least))
+    if bits is None:
+        plan.note = "the recipe leaves it float"
+        return plan
+    bits = 7 if bits == 8 and recipe.reduce_range else bits
+    plan.narrow_range = bits >= 7 if recipe.narrow_range is None else recipe.narrow_range
+    plan.granularity, plan.axis, plan.group_size, plan.note = weight_granularity(
+        recipe, operator, shape, axis
+    )
+    plan.bits = bits
+    return plan
 
 
 def plan_modules(model: nn.Module, recipe: Recipe, target: Target) -> Plan:
@@ -60,31 +83,18 @@ def plan_modules(model: nn.Module, recipe: Recipe, target: Target) -> Plan:
             operator, axis = found
             weight: Tensor = module.weight  # type: ignore[assignment]
             layer.weight = weights.get(id(weight))
+            edge = recipe.first_last_bits is not None and name in (weighted[0], weighted[-1])
+            least = (recipe.first_last_bits or 0) if edge else 0
             if layer.weight is None:
-                edge = recipe.first_last_bits is not None and name in (weighted[0], weighted[-1])
-                bits = (
-                    max(recipe.weight_bits, recipe.first_last_bits or 0)
-                    if edge
-                    else recipe.weight_bits
-                )
-                bits = 7 if bits == 8 and recipe.reduce_range else bits
-                per_tensor = recipe.weight_granularity == "tensor"
-                layer.weight = TensorPlan(
-                    f"{name}.weight",
-                    "float",
-                    None,
-                    granularity="tensor" if per_tensor else "channel",
-                    axis=None if per_tensor else axis,
-                    narrow_range=bits >= 7 if recipe.narrow_range is None else recipe.narrow_range,
-                    shape=tuple(weight.shape),
-                    fixed_range=None,
-                )
-                layer.weight.bits = bits
+                layer.weight = _weight(recipe, name, operator, tuple(weight.shape), axis, least)
                 weights[id(weight)] = layer.weight
             if operator == "embedding":
                 output.note = "indices are integers"
             else:
-                output.bits, output.note = recipe.activation_bits, ""
+                bits: int | None = max(recipe.activation_bits, least)
+                for key in ("activation_bits", "input_bits"):  # its input is all that is rounded
+                    bits = overridden(recipe, name, key, bits)
+                output.bits, output.note = bits, "" if bits else "the recipe leaves it float"
         elif found is not None:
             output.note = f"target {target.name} runs {found[0]} in float"
         layers[name] = layer

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from tabulate import tabulate
@@ -80,14 +81,19 @@ def _cosine(ends: float | tuple[float, float], progress: float) -> float:
     return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * progress))
 
 
-def _check(name: str, value: float | tuple[float, float] | None, most: float) -> None:
-    ends = (value,) if isinstance(value, (int, float)) else () if value is None else value
-    pair = value is None or len(ends) in (1, 2)
-    if not pair or not all(0.0 <= end <= most and math.isfinite(end) for end in ends):
-        limits = "0 or more" if math.isinf(most) else f"0 to {most:g}"
+def _checked(name: str, value: Any, most: float) -> Any:
+    """`value`, a number or a pair of numbers from 0 to `most`; a pair as a tuple."""
+    pair = isinstance(value, (tuple, list))
+    ends = tuple(value) if pair else (value,)
+    if len(ends) != 1 + pair or not all(
+        isinstance(end, (int, float)) and not isinstance(end, bool) and 0.0 <= end <= most
+        for end in ends
+    ):
+        limits = "finite and 0 or more" if most > 1.0 else f"0 to {most:g}"
         raise ValueError(
-            f"Oscillation: {name} must be a number or a (start, end) pair, {limits}, found {value}"
+            f"Oscillation: {name} must be a number or a (start, end) pair, {limits}, found {value!r}"
         )
+    return ends if pair else value
 
 
 class Oscillation(nn.Module):
@@ -104,7 +110,8 @@ class Oscillation(nn.Module):
         freeze: frequency above which a weight is frozen; None never freezes. A pair (start, end) follows a cosine over
             `total_steps`; the paper uses (0.04, 0.01) for 4 bits and (0.02, 0.01) for 3.
         dampen: weight of the pull of every weight towards its grid point, added to its gradient; a number or a pair
-            (start, end), usually (0.0, 1e-3). Needs learned weight quantizers.
+            (start, end), usually (0.0, 1e-3). Needs learned weight quantizers. Under `torch.compile` give a number: it is a
+            constant of the compiled code, and a pair, which changes at every step, would compile at every step.
         total_steps: optimizer steps of the whole training; needed for pairs.
 
     Raises:
@@ -141,12 +148,14 @@ class Oscillation(nn.Module):
         total_steps: int | None = None,
     ) -> None:
         super().__init__()
+        freeze = None if freeze is None else _checked("freeze", freeze, 1.0)
+        dampen = _checked("dampen", dampen, sys.float_info.max)
         if total_steps is None and (isinstance(freeze, tuple) or isinstance(dampen, tuple)):
             raise ValueError("Oscillation: a (start, end) pair needs total_steps")
-        if total_steps is not None and total_steps < 1:
-            raise ValueError(f"Oscillation: total_steps must be at least 1, found {total_steps}")
-        _check("freeze", freeze, 1.0)
-        _check("dampen", dampen, math.inf)
+        if total_steps is not None and not (isinstance(total_steps, int) and total_steps >= 1):
+            raise ValueError(
+                f"Oscillation: total_steps must be a whole number from 1 on, found {total_steps}"
+            )
         if not 0.0 < momentum <= 1.0:
             raise ValueError(f"Oscillation: momentum must be in (0, 1], found {momentum}")
         self.momentum, self.freeze, self.dampen = momentum, freeze, dampen
@@ -225,8 +234,10 @@ class Oscillation(nn.Module):
                 momentum=self.momentum,
                 freeze_threshold=threshold,
             )
-            if signs is not None and threshold is not None:
-                watched.weight.copy_(value * signs)  # the frozen ones have moved
+            if signs is not None:
+                watched.weight.copy_(
+                    value * signs
+                )  # the frozen ones are held, also after `freeze` ended
         self._set_damping(progress)
 
     def report(self) -> OscillationReport:
@@ -263,30 +274,47 @@ class Watched(NamedTuple):
         return weight * signs, signs
 
 
+def _unwrapped(model: nn.Module) -> nn.Module:
+    """The model inside torch.compile's and the data-parallel wrappers, so that names do not depend on them."""
+    while True:
+        if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        elif isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):
+            model = inner
+        else:
+            return model
+
+
 def watched_weights(model: nn.Module) -> dict[str, Watched]:
     """The parameters of `model` that a weight quantizer reads, by name.
 
     Weights that are multiplied by a BatchNorm's factor before they are rounded (batch_norm="folded") are left out: their
     code belongs to the product.
     """
+    model = _unwrapped(model)
     parameters = dict(model.named_parameters())
     computed: set[str] = set()
     gammas: dict[str, tuple[Tensor, int]] = {}
-    for part in model.modules():
+    prefixes: dict[str, str] = {}  # of quantizers in a prepared model that is part of a larger one
+    for name, part in model.named_modules():
+        prefix = f"{name}." if name else ""
         for node in part.graph.nodes if isinstance(part, QuantizedModel) else ():
             if node.op != "call_module" or not node.args:
                 continue
+            path = f"{prefix}{node.target}"
+            prefixes[path] = prefix
             if getattr(node.args[0], "op", "") != "get_attr":
-                computed.add(str(node.target))
+                computed.add(path)
             elif len(node.args) > 1 and getattr(node.args[1], "op", "") == "get_attr":
                 gamma, axis = node.args[1:]
-                gammas[str(node.target)] = attrgetter(str(gamma.target))(part), axis
+                gammas[path] = attrgetter(str(gamma.target))(part), axis
     found: dict[str, Watched] = {}
     for path, module in model.named_modules():
         if not isinstance(module, WeightQuantizer) or path in computed:
             continue
-        if path.startswith("quantizers."):
-            name = path.removeprefix("quantizers.")
+        if path in prefixes:
+            prefix = prefixes[path]
+            name = prefix + path.removeprefix(f"{prefix}quantizers.")
         else:  # module mode: layer.weight_quantizer
             name = f"{path.rpartition('.')[0]}.weight".lstrip(".")
         if name in parameters:

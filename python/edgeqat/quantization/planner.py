@@ -15,6 +15,7 @@ from edgeqat.graph.model import QuantizedModel
 from edgeqat.graph.operators import COMPUTE, FIXED_RANGES, WEIGHTED, weight_axis
 from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
 from edgeqat.quantization.recipe import Recipe
+from edgeqat.quantization.rules import overridden, weight_granularity
 from edgeqat.quantization.target import Target, find_target
 
 
@@ -150,7 +151,7 @@ class Planner:
                 bits = max(recipe.activation_bits, recipe.first_last_bits)
             if recipe.elementwise_bits is not None and self._feeds_elementwise(node):
                 bits = max(bits or 0, recipe.elementwise_bits)
-        bits = self._override(self._name(node), "activation_bits", bits)
+        bits = overridden(self.recipe, self._name(node), "activation_bits", bits)
         if bits is None:
             output.note = "the recipe leaves it float"
             return
@@ -194,7 +195,7 @@ class Planner:
         bits: int | None = recipe.activation_bits
         if recipe.first_last_bits is not None and node in (self.weighted[0], self.weighted[-1]):
             bits = max(recipe.activation_bits, recipe.first_last_bits)
-        bits = self._override(self._name(node), "input_bits", bits)
+        bits = overridden(self.recipe, self._name(node), "input_bits", bits)
         if given is None or bits is None or bits >= given:
             return None
         plan = TensorPlan(
@@ -209,12 +210,6 @@ class Planner:
         plan.bits = bits
         return plan
 
-    def _override(self, name: str, key: str, value: int | None) -> int | None:
-        for pattern, change in self.recipe.overrides:
-            if fnmatchcase(name, pattern) and key in change:
-                value = change[key]
-        return value
-
     def _weight(self, node: fx.Node, operator: str) -> TensorPlan:
         recipe, weight = self.recipe, structure.weight_node(node)
         name = str(weight.target) if weight.op == "get_attr" else f"{self._name(node)}.weight"
@@ -227,7 +222,7 @@ class Planner:
         bits: int | None = recipe.weight_bits
         if recipe.first_last_bits is not None and node in (self.weighted[0], self.weighted[-1]):
             bits = max(recipe.weight_bits, recipe.first_last_bits)
-        bits = self._override(self._name(node), "weight_bits", bits)
+        bits = overridden(self.recipe, self._name(node), "weight_bits", bits)
         if bits == 8 and recipe.reduce_range:
             bits = 7
         shape = structure.shape_of(weight)
@@ -239,18 +234,10 @@ class Planner:
             plan.note = "the recipe leaves it float"
             return plan
         plan.narrow_range = bits >= 7 if recipe.narrow_range is None else recipe.narrow_range
-        granularity, axis, group = recipe.weight_granularity, None, None
-        if granularity == "group":
-            group = recipe.group_size
-            if operator == "linear" and group is not None and shape[1] % group == 0:
-                axis = 1
-            else:
-                plan.note = f"per channel: groups of {group} do not fit {operator} {list(shape)}"
-                granularity, group = "channel", None
-        if granularity == "channel":
-            axis = weight_axis(operator)
         # no bits yet: the three are checked together when they come
-        plan.granularity, plan.axis, plan.group_size = granularity, axis, group
+        plan.granularity, plan.axis, plan.group_size, plan.note = weight_granularity(
+            recipe, operator, tuple(shape), weight_axis(operator)
+        )
         plan.bits, plan.status = bits, "quantized"
         return plan
 
@@ -374,11 +361,6 @@ def plan(
         )
         planner = Planner(captured.graph, captured.model, chosen, runtime)
         layers = planner.run()
-        for pattern, _ in chosen.overrides:
-            if not any(fnmatchcase(name, pattern) for name in layers):
-                raise ValueError(
-                    f"plan: the override {pattern!r} of the recipe matches no layer; layers: {', '.join(list(layers)[:8])}, ..."
-                )
         resolved = Plan(
             chosen,
             runtime.name,
@@ -389,6 +371,12 @@ def plan(
         )
     else:
         raise ValueError(f"plan: mode must be 'graph' or 'module', found {mode!r}")
+    for pattern, _ in chosen.overrides:
+        if not any(fnmatchcase(name, pattern) for name in resolved.layers):
+            raise ValueError(
+                f"plan: the override {pattern!r} of the recipe matches no layer; layers: "
+                f"{', '.join(list(resolved.layers)[:8])}, ..."
+            )
     resolved.example_inputs, resolved.example_kwargs = example_inputs, example_kwargs
     resolved.check(strict=strict, target=runtime)
     return resolved

@@ -19,6 +19,7 @@ from edgeqat.graph.operators import (
     weight_axis,
 )
 from edgeqat.nn.bias import BiasRounder
+from edgeqat.nn.learned import LearnedActivationQuantizer
 from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.quantization.plan import LayerPlan, Plan, TensorPlan
 from edgeqat.quantization.recipe import Recipe
@@ -99,6 +100,13 @@ class _Preparer:
                         f"prepare: the plan does not fit the model: {layer.weight.name} has shape {list(layer.weight.shape)} "
                         f"there and {list(shape)} in the model; make the plan again with edgeqat.plan(model, ...)"
                     )
+
+    def mark_shared(self) -> None:
+        """Tell the quantizers that several tensors go through: one batch of one of them is no first batch for all."""
+        calls = [str(n.target) for n in self.graph.nodes if n.op == "call_module"]
+        for path, module in self.quantizers.named_modules():
+            if isinstance(module, LearnedActivationQuantizer):
+                module.shared = calls.count(f"{QUANTIZERS}.{path}") > 1
 
     def _module(self, name: str, tensor: TensorPlan) -> str:
         path = f"{name}.output"
@@ -348,6 +356,7 @@ def prepare(
     )
     preparer = _Preparer(captured, plan)
     preparer.run()
+    preparer.mark_shared()
     student = QuantizedModel(captured, preparer.graph, preparer.quantizers)
     student.plan = plan  # type: ignore[assignment]
     student.freeze_batch_norm(preparer.frozen())

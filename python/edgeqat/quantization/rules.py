@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 from torch import Tensor
 
 from edgeqat.nn.learned import LearnedActivationQuantizer, LearnedWeightQuantizer
@@ -10,6 +12,29 @@ from edgeqat.nn.quantizers import ActivationQuantizer, WeightQuantizer
 from edgeqat.nn.weight_rules import DorefaWeightQuantizer, TernaryWeightQuantizer
 from edgeqat.quantization.plan import TensorPlan
 from edgeqat.quantization.recipe import Recipe
+from edgeqat.quantization.spec import Granularity
+
+
+def overridden(recipe: Recipe, name: str, key: str, value: int | None) -> int | None:
+    """`value`, or what the last override of `recipe` says whose pattern matches the layer `name` and that has `key`."""
+    for pattern, change in recipe.overrides:
+        if fnmatchcase(name, pattern) and key in change:
+            value = change[key]
+    return value
+
+
+def weight_granularity(
+    recipe: Recipe, operator: str, shape: tuple[int, ...], axis: int
+) -> tuple[Granularity, int | None, int | None, str]:
+    """Granularity, axis, group size and a note for a weight whose output channels lie along `axis`."""
+    granularity, group, note = recipe.weight_granularity, recipe.group_size, ""
+    if granularity == "tensor":
+        return granularity, None, None, note
+    if granularity == "group":
+        if operator == "linear" and group is not None and shape[1] % group == 0:
+            return granularity, 1, group, note
+        note = f"per channel: groups of {group} do not fit {operator} {list(shape)}"
+    return "channel", axis, None, note
 
 
 def weight_quantizer(tensor: TensorPlan, recipe: Recipe, weight: Tensor) -> WeightQuantizer:

@@ -76,6 +76,7 @@ TEST(Recipe, Refuses) {
       {R"({"weight_granularity": "group"})", "give group_size with weight_granularity='group'"},
       {R"({"group_size": 4})", "give group_size"},
       {R"({"weight_granularity": "tensor"})", "cannot follow live BatchNorm"},
+      {R"({"weight_quantizer": "dorefa", "batch_norm": "folded"})", "takes the folded gamma"},
       {R"({"averaging": 0})", "averaging must be in (0, 1], found 0"},
       {R"({"averaging": 1.5})", "found 1.5"},
       {R"({"averaging": "0.5"})", "found '0.5'"},

@@ -187,3 +187,63 @@ def test_module_mode(tmp_path) -> None:
     assert type(twin.fc) is nn.Linear
     with pytest.raises(edgeqat.FormatError, match="does not fit"):
         edgeqat.load(path, nn.Sequential(nn.Linear(4, 2)))
+
+
+class Twice(nn.Module):
+    """One layer called twice, each time in front of a BatchNorm of its own."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layer, self.last = nn.Linear(8, 8), nn.Linear(8, 3)
+        self.norm1, self.norm2 = nn.BatchNorm1d(8), nn.BatchNorm1d(8)
+        with torch.no_grad():
+            for norm in (self.norm1, self.norm2) if seed else ():
+                norm.weight.uniform_(-2.0, 2.0)
+                norm.running_mean.uniform_(-0.5, 0.5)
+                norm.running_var.uniform_(0.5, 2.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.norm2(self.layer(self.norm1(self.layer(x)).relu())).relu())
+
+
+@pytest.mark.parametrize("mode", ["live", "folded", "frozen"])
+@pytest.mark.parametrize("seeds", [(1, 0), (0, 1), (1, 1)], ids=str)
+def test_a_layer_called_twice_loads_onto_any_weights(
+    seeds: tuple[int, int], mode: str, tmp_path
+) -> None:
+    """Names of constants follow the structure: equal BatchNorms (seed 0) have a set of codes each, too."""
+    model, x = Twice(seeds[0]), torch.randn(64, 8)
+    recipe = edgeqat.Recipe(weight_bits=4, batch_norm=mode)
+    student = edgeqat.calibrate(edgeqat.prepare(model, recipe, x), [x]).eval()
+    path = tmp_path / "model.safetensors"
+    edgeqat.save(student, path)
+    assert torch.equal(edgeqat.load(path, Twice(seeds[1]))(x), edgeqat.convert(student)(x))
+    with pytest.raises(edgeqat.FormatError, match="in front of several BatchNorms"):
+        edgeqat.load(path, model, dequantize=True)
+
+
+def test_switched_off_weights_are_not_converted() -> None:
+    case = models.ZOO["conv"]
+    model, x = case.model(), case.inputs()
+    student = edgeqat.calibrate(edgeqat.prepare(model, "w4a8", x), [x])
+    edgeqat.enable_quantizers(student, weights=False)
+    with pytest.raises(ValueError, match="is switched off"):
+        edgeqat.convert(student)
+
+
+@pytest.mark.parametrize("rule", ["minmax", "lsq", "dorefa"])
+def test_module_mode_saved_again_is_the_same_file(rule: str, tmp_path) -> None:
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)), torch.randn(32, 8)
+    recipe = edgeqat.Recipe(weight_bits=4, first_last_bits=None, weight_quantizer=rule)
+    plan = edgeqat.plan(model, x, recipe=recipe, mode="module")
+    student = edgeqat.calibrate(edgeqat.prepare(model, plan), [x]).eval()
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    edgeqat.save(student, first)
+    loaded = edgeqat.load(first, model)
+    edgeqat.save(loaded, second)
+    assert torch.equal(edgeqat.load(second, model)(x), loaded(x))
+    edgeqat.enable_quantizers(student, weights=False)
+    with pytest.raises(ValueError, match="does not lie on its grid"):
+        edgeqat.save(student, second)

@@ -329,3 +329,33 @@ def test_options_are_refused_by_name() -> None:
         leaf = x.clone().requires_grad_()
         with pytest.raises((ValueError, RuntimeError), match=f"{name} must be finite"):
             functional.lsq_fake_quantize(leaf, scale, -8, 7, **{name: -1.0}).sum().backward()
+
+
+@pytest.mark.parametrize("save", ["exact", "compact"])
+def test_second_derivatives_are_refused_in_every_way_of_calling(save: str) -> None:
+    """torch.func and the operator itself gave zeros."""
+    w, step = torch.randn(3, 5), torch.tensor([0.3])
+
+    def loss(v: Tensor) -> Tensor:
+        return functional.lsq_fake_quantize(v, step, -8, 7, save=save).square().sum()  # type: ignore[arg-type]
+
+    with pytest.raises(RuntimeError, match="second derivative"):
+        torch.func.grad(lambda v: torch.func.grad(loss)(v).sum())(w)
+    w.requires_grad_()
+    y = torch.ops.edgeqat.lsq_fake_quantize(w, step, -8, 7, save=int(save == "compact"))
+    with pytest.raises(RuntimeError, match="second derivative"):
+        torch.autograd.grad(y.square().sum(), w, create_graph=True)
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+@pytest.mark.parametrize(
+    "wrong", [{"delta": -1.0}, {"delta": torch.nan}, {"damping": -1.0}, {"grad_scale": torch.inf}]
+)
+def test_what_the_gradient_is_to_be_is_checked_in_forward(
+    wrong: dict[str, float], requires_grad: bool
+) -> None:
+    x, step = torch.randn(8, requires_grad=requires_grad), torch.tensor([0.3])
+    with pytest.raises(ValueError, match=f"lsq_fake_quantize: {next(iter(wrong))} must be finite"):
+        functional.lsq_fake_quantize(x, step, -8, 7, **wrong)
+    with pytest.raises(ValueError, match=f"_multi: {next(iter(wrong))} must be finite"):
+        functional.lsq_fake_quantize_multi([x], [step], [-8], [7], **wrong)

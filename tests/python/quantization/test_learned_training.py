@@ -298,3 +298,85 @@ def test_unknown_rules_are_refused() -> None:
         edgeqat.Recipe(weight_quantizer="lsg")
     with pytest.raises(ValueError, match="activation_quantizer"):
         edgeqat.Recipe(activation_quantizer="dorefa")
+
+
+def test_the_first_batch_with_values_sets_the_step() -> None:
+    """An empty batch, or one of NaN alone, is none."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2)), torch.randn(64, 4)
+    recipe = edgeqat.Recipe(weight_bits=4, activation_bits=4, activation_quantizer="lsq")
+    steps = []
+    for before in ((), (torch.randn(0, 4), torch.full((3, 4), torch.nan))):
+        student = edgeqat.prepare(model, recipe.replace(first_last_bits=None), x).train()
+        for batch in (*before, x):
+            student(batch)
+        quantizer = student.quantizers.get_submodule("1.output")
+        assert not quantizer.signed
+        steps.append(float(quantizer.step.detach()))
+    assert steps[0] == steps[1] != 1.0
+
+
+def test_a_quantizer_of_several_tensors_wants_calibration() -> None:
+    class Cat(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(8, 8)
+            self.d = nn.Linear(8, 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.d(self.c(torch.cat([torch.relu(self.a(x)), self.b(x)], 1)))
+
+    x = torch.randn(16, 4)
+    recipe = edgeqat.Recipe(weight_quantizer="lsq", activation_quantizer="lsq")
+    plan = edgeqat.plan(Cat(), x, recipe=recipe, target="npu_int8")
+    student = edgeqat.prepare(Cat(), plan).train()
+    with pytest.raises(RuntimeError, match="several tensors share an activation quantizer"):
+        student(x)
+    student = edgeqat.calibrate(student, [x])
+    assert student.quantizers.get_submodule("relu.output").signed
+    student.train()(x).sum().backward()
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("off", [False, True])
+def test_a_checkpointed_model_that_was_not_calibrated(reentrant: bool, off: bool) -> None:
+    student, x = student_of()
+    fresh = copy.deepcopy(student).train()
+    for module in fresh.modules():
+        if isinstance(module, LearnedActivationQuantizer):
+            module.reset()
+    if off:
+        fresh = student.train()
+        edgeqat.enable_quantizers(fresh, activations=False)
+    x = x.clone().requires_grad_()
+    y = torch.utils.checkpoint.checkpoint(fresh, x, use_reentrant=reentrant)
+    y.square().sum().backward()
+    assert float(x.grad.abs().sum()) > 0
+
+
+def test_module_mode_follows_overrides_edges_and_groups() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 4))
+    recipe = edgeqat.Recipe(
+        weight_bits=4,
+        activation_bits=2,
+        weight_granularity="group",
+        group_size=4,
+        overrides=(("2", {"weight_bits": 3, "input_bits": None}),),
+    )
+    x = torch.randn(16, 8)
+    plan = edgeqat.plan(model, x, recipe=recipe, mode="module")
+    layers = plan.layers
+    assert [layers[n].weight.bits for n in "024"] == [8, 3, 8]
+    assert [layers[n].output.bits for n in "024"] == [8, None, 8]
+    assert [layers[n].weight.granularity for n in "024"] == ["group", "group", "channel"]
+    assert "groups of 4 do not fit" in layers["4"].weight.note
+    student = edgeqat.calibrate(edgeqat.prepare(model, plan), [x])
+    assert student[2].weight_quantizer.scale.shape == (6, 2)
+    student.train()(x).sum().backward()
+    with pytest.raises(ValueError, match="'nothing' of the recipe matches no layer"):
+        edgeqat.plan(
+            model,
+            x,
+            recipe=edgeqat.Recipe(overrides=(("nothing", {"weight_bits": 4}),)),
+            mode="module",
+        )

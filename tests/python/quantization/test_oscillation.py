@@ -168,3 +168,45 @@ def test_a_resumed_schedule_goes_on_where_it_stopped() -> None:
     assert quantizer.damping == 0.0
     other.load_state_dict(state)
     assert (other.progress, quantizer.damping) == (0.5, pytest.approx(0.5))
+
+
+def test_frozen_weights_are_held_after_freezing_ended() -> None:
+    """Also behind a negative gamma, where what is rounded is a copy."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([-1.0, -1.0, 1.0, 1.0]))
+    recipe = edgeqat.Recipe(weight_bits=2, first_last_bits=None, weight_quantizer="lsq")
+    x = torch.randn(8, 1, 6, 6)
+    student = edgeqat.calibrate(edgeqat.prepare(model, recipe, x), [x])
+    freezing = Oscillation(student, freeze=0.04)
+    freezing.step()
+    for state in freezing.states.values():
+        state.frozen.fill_(True)
+    freezing.step()
+    counting = Oscillation(student)
+    counting.load_state_dict(freezing.state_dict())
+    weight = student.get_parameter("0.weight")
+    held = weight.detach().clone()
+    with torch.no_grad():
+        weight.add_(0.3)
+    counting.step()
+    assert torch.allclose(weight.detach(), held, atol=1e-6)
+
+
+def test_wrapped_and_nested_models() -> None:
+    class Outer(nn.Module):
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+    student = student_of()
+    plain = [row.name for row in Oscillation(student).report()]
+    for wrapped in (torch.compile(student, backend="eager"), nn.DataParallel(student)):
+        assert [row.name for row in Oscillation(wrapped).report()] == plain
+    assert [row.name for row in Oscillation(Outer(student)).report()] == [f"inner.{plain[0]}"]
+
+
+def test_a_list_is_a_pair() -> None:
+    with pytest.raises(ValueError, match=r"a \(start, end\) pair needs total_steps"):
+        Oscillation(student_of(), freeze=[0.04, 0.01])  # type: ignore[arg-type]
