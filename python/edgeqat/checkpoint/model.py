@@ -244,8 +244,8 @@ def _float_twin(path: Path, model: nn.Module, converted: ConvertedModel) -> nn.M
             name = str(source.meta.get("tensor_name")) if isinstance(source, torch.fx.Node) else ""
             if name not in layers and name.rstrip("_") in layers:
                 raise FormatError(
-                    f"{os.fspath(path)}: {name.rstrip('_')} is read in front of several BatchNorms, each with codes of its "
-                    "own: one float weight cannot hold them, so there is no float twin"
+                    f"{os.fspath(path)}: {name.rstrip('_')} is read by several layers, each with codes of its own: one "
+                    "float weight cannot hold them, so there is no float twin"
                 )
             if name not in layers or structure.name_of(node, converted) not in (
                 "conv",

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import torch
@@ -30,6 +30,17 @@ def _check_choice(owner: str, argument: str, value: str, choices: tuple[str, ...
 def _check_delta(owner: str, delta: float) -> None:
     if not 0.0 <= delta < math.inf:
         raise ValueError(f"{owner}: delta must be finite and at least 0, found {delta}")
+
+
+def _mirrored(step: Tensor, negative: Tensor, spec: QuantSpec, rule: Rule) -> Tensor:
+    """Offsets, one step in use where `negative`, that turn the codes -8..7 into -7..8.
+
+    Their gradient is one of the step: a weight above the grid is worth 8 steps then, not 7.
+    """
+    in_use = functional.learned_step(step.detach(), spec.qmin, spec.qmax, rule=rule)
+    magnitude = step.abs()
+    one = magnitude * (in_use / magnitude.detach().clamp_min(2.0**-100))
+    return torch.where(negative, one * -(spec.qmin + spec.qmax), 0.0)
 
 
 class LearnedWeightQuantizer(WeightQuantizer):
@@ -113,46 +124,57 @@ class LearnedWeightQuantizer(WeightQuantizer):
                 self.scale.copy_(step)
         return step, self.zero_point
 
-    def _mirrored(self, gamma: Tensor) -> Tensor:
-        """Offsets that turn the codes -8..7 into -7..8 where `gamma` is negative.
+    @property
+    def rounds_again(self) -> bool:
+        """As the base class's."""
+        return self.training and self.enabled
 
-        Rounding -w and changing the sign back is rounding w to the mirrored grid: ties go to even on both sides of 0.
-        Unlike the product, of which backward would keep 4 bytes a weight, the weight itself is there anyway. The offset is
-        one step, and its gradient one of the step: a weight above the grid is worth 8 steps, not 7.
+    def learned(self) -> tuple[Tensor, ...]:
+        """The step."""
+        return (self.step,)
+
+    def rounding(
+        self, weight: Tensor, gamma: Tensor | None = None, axis: int = 0
+    ) -> Callable[..., Tensor]:
+        """The call as a function of the weight and the step.
+
+        Where `gamma` is negative, the codes -8..7 become -7..8. Rounding -w and changing the sign back is rounding w to
+        the mirrored grid, since ties go to even on both sides of 0; an offset of one step mirrors the grid. Unlike the
+        product, of which backward would keep 4 bytes a weight, the weight itself is there anyway. With one step for
+        channels of both signs there is no such offset.
         """
-        spec = self.spec
-        step = functional.learned_step(self.step.detach(), spec.qmin, spec.qmax, rule=self.rule)
-        magnitude = self.step.abs()
-        one = magnitude * (step / magnitude.detach().clamp_min(2.0**-100))
-        negative = (gamma.detach() < 0).reshape([-1] + [1] * (step.dim() - 1))
-        return torch.where(negative, one * -(spec.qmin + spec.qmax), 0.0)
+        spec, rule, delta, damping = self.spec, self.rule, self.delta, self.damping
+        per_tensor = spec.granularity == "tensor"
+        negative = signs = None
+        if gamma is not None and per_tensor:
+            signs = self.signs(weight, gamma, axis)
+        elif gamma is not None:
+            negative = (gamma.detach() < 0).reshape([-1] + [1] * (self.step.dim() - 1))
+
+        def again(weight: Tensor, step: Tensor) -> Tensor:
+            value = functional.lsq_fake_quantize(
+                weight if signs is None else weight * signs,
+                step,
+                spec.qmin,
+                spec.qmax,
+                axis=spec.axis,
+                group_size=spec.group_size,
+                offset=None if negative is None else _mirrored(step, negative, spec, rule),
+                rule=rule,
+                delta=delta,
+                damping=damping,
+                save="exact",
+            )
+            return value if signs is None else value * signs
+
+        return again
 
     def forward(self, weight: Tensor, gamma: Tensor | None = None, axis: int = 0) -> Tensor:
         if not self.enabled:
             return weight
         if not self.training:
             self.choose(weight)
-        spec = self.spec
-        offset = signs = None
-        if gamma is not None and spec.granularity != "tensor":
-            offset = self._mirrored(gamma)
-        elif gamma is not None:  # one step for channels of both signs
-            signs = self.signs(weight, gamma, axis)
-            weight = weight * signs
-        value = functional.lsq_fake_quantize(
-            weight,
-            self.step,
-            spec.qmin,
-            spec.qmax,
-            axis=spec.axis,
-            group_size=spec.group_size,
-            offset=offset,
-            rule=self.rule,
-            delta=self.delta,
-            damping=self.damping,
-            save="exact",
-        )
-        return value if signs is None else value * signs
+        return self.rounding(weight, gamma, axis)(weight, self.step)
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, {self.rule}"

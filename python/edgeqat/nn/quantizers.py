@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -159,6 +159,40 @@ class WeightQuantizer(Quantizer):
             spec.symmetric,
             axis=spec.axis,
         )
+
+    @property
+    def rounds_again(self) -> bool:
+        """Whether `rounding` can repeat a call: while training, for the rules that have such a function."""
+        return self.training and self.enabled and type(self) is WeightQuantizer
+
+    def learned(self) -> tuple[Tensor, ...]:
+        """What training learns beside the weight."""
+        return ()
+
+    def rounding(
+        self, weight: Tensor, gamma: Tensor | None = None, axis: int = 0
+    ) -> Callable[..., Tensor]:
+        """The call that was just made as a function of the weight and of `learned`, to be repeated in backward.
+
+        It holds copies of all else, so that it does not change when the module does.
+        """
+        spec, (low, high) = self.spec, self._limits
+        scale, zero_point = self.scale.clone(), self.zero_point.clone()
+        signs = None if gamma is None else self.signs(weight, gamma, axis)
+
+        def again(weight: Tensor) -> Tensor:
+            value = functional.fake_quantize(
+                weight if signs is None else weight * signs,
+                scale,
+                zero_point,
+                low,
+                high,
+                axis=spec.axis,
+                group_size=spec.group_size,
+            )
+            return value if signs is None else value * signs
+
+        return again
 
     def forward(self, weight: Tensor, gamma: Tensor | None = None, axis: int = 0) -> Tensor:
         if not self.enabled:
