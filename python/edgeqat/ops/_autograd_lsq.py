@@ -29,13 +29,50 @@ _COMPACT_BACKWARD = _OPS.lsq_fake_quantize_compact_backward.default
 # 6 arguments instead of 14 save 3 of 39 microseconds, forward and backward on 64 elements.
 
 
+_REFUSAL = (
+    "edgeqat.lsq_fake_quantize: a second derivative was asked for (create_graph=True), but "
+    "rounding has only the straight-through estimate of a first one; detach the quantized "
+    "tensor or leave the quantizers out of the graph"
+)
+
+
 def _refuse_second_derivative(grad: Tensor) -> None:
     if torch.is_grad_enabled() and grad.requires_grad:
-        raise RuntimeError(
-            "edgeqat.lsq_fake_quantize: a second derivative was asked for (create_graph=True), but "
-            "rounding has only the straight-through estimate of a first one; detach the quantized "
-            "tensor or leave the quantizers out of the graph"
-        )
+        raise RuntimeError(_REFUSAL)
+
+
+class FirstDerivative(torch.autograd.Function):
+    """A backward op whose own derivative is refused when it is asked for.
+
+    torch.func.grad records every first derivative as if a second one followed, so nothing can be refused earlier.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(op: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        """What the op gives."""
+        result: tuple[Tensor, ...] = op(*arguments)
+        return result
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        """Nothing is kept."""
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        """There is none."""
+        raise RuntimeError(_REFUSAL)
+
+
+def _first(op: Any, *arguments: Any) -> tuple[Tensor, ...]:
+    result: tuple[Tensor, ...] = FirstDerivative.apply(op, *arguments)
+    return result
+
+
+def _plainly(op: Any, *arguments: Any) -> tuple[Tensor, ...]:
+    result: tuple[Tensor, ...] = op(*arguments)
+    return result
 
 
 class LsqExact(torch.autograd.Function):
@@ -101,8 +138,7 @@ class LsqExactTraced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from x."""
-        _refuse_second_derivative(grads[0])
-        return _exact_backward(ctx, ctx.saved_tensors, grads[0])
+        return _exact_backward(ctx, ctx.saved_tensors, grads[0], _first)
 
 
 class LsqTrainTraced(torch.autograd.Function):
@@ -126,8 +162,7 @@ class LsqTrainTraced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from the residuals."""
-        _refuse_second_derivative(grads[0])
-        return _compact_backward(ctx, ctx.saved_tensors, grads[0])
+        return _compact_backward(ctx, ctx.saved_tensors, grads[0], _first)
 
 
 class LsqMulti(torch.autograd.Function):
@@ -166,21 +201,21 @@ def _keep(
 
 
 def _exact_backward(
-    ctx: Any, saved: tuple[Tensor | None, ...], grad: Tensor
+    ctx: Any, saved: tuple[Tensor | None, ...], grad: Tensor, run: Any = _plainly
 ) -> tuple[Tensor | None, ...]:
     x, scale, offset, mask = saved
-    grad_x, grad_scale, grad_offset = _BACKWARD(
-        grad, x, scale, *ctx.grid, offset, mask, *ctx.options
+    grad_x, grad_scale, grad_offset = run(
+        _BACKWARD, grad, x, scale, *ctx.grid, offset, mask, *ctx.options
     )
     return grad_x, grad_scale, None if offset is None else grad_offset, None, None, None
 
 
 def _compact_backward(
-    ctx: Any, saved: tuple[Tensor | None, ...], grad: Tensor
+    ctx: Any, saved: tuple[Tensor | None, ...], grad: Tensor, run: Any = _plainly
 ) -> tuple[Tensor | None, ...]:
     residual, scale, offset = saved
-    grad_x, grad_scale, grad_offset = _COMPACT_BACKWARD(
-        grad, residual, scale, *ctx.grid, offset, *ctx.options
+    grad_x, grad_scale, grad_offset = run(
+        _COMPACT_BACKWARD, grad, residual, scale, *ctx.grid, offset, *ctx.options
     )
     return grad_x, grad_scale, None if offset is None else grad_offset, None, None, None
 
