@@ -29,6 +29,17 @@ _COMPACT_BACKWARD = _OPS.lsq_fake_quantize_compact_backward.default
 # 6 arguments instead of 14 save 3 of 39 microseconds, forward and backward on 64 elements.
 
 
+_INFINITY = float("inf")
+
+
+def _for_forward(options: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The options that forward needs; all, where it will refuse one. Each that is passed costs 0.3 microseconds."""
+    _, _, grad_scale, delta, *rest = options
+    damping = rest[0] if rest else 0.0
+    good = grad_scale is None or -_INFINITY < grad_scale < _INFINITY
+    return options[:2] if good and 0.0 <= delta < _INFINITY > damping >= 0.0 else options
+
+
 _REFUSAL = (
     "edgeqat.lsq_fake_quantize: a second derivative was asked for (create_graph=True), but "
     "rounding has only the straight-through estimate of a first one; detach the quantized "
@@ -84,7 +95,7 @@ class LsqExact(torch.autograd.Function):
         x, scale, offset, mask, grid, options = arguments
         _keep(ctx, arguments[:4], grid, options)
         with _below_autograd():
-            y: Tensor = _FORWARD(x, scale, *grid, offset, mask, *options)
+            y: Tensor = _FORWARD(x, scale, *grid, offset, mask, *_for_forward(options))
         return y
 
     @staticmethod
@@ -104,7 +115,7 @@ class LsqCompact(torch.autograd.Function):
         """Values on the learned grid; the residuals are kept."""
         x, scale, offset, mask, grid, options = arguments
         with _below_autograd():
-            y, residual = _TRAIN(x, scale, *grid, offset, mask, *options)
+            y, residual = _TRAIN(x, scale, *grid, offset, mask, *_for_forward(options))
         _keep(ctx, (residual, scale, offset), grid, options)
         result: Tensor = y
         return result
@@ -243,7 +254,7 @@ def lsq_fake_quantize(
         y = _traced(x, scale, offset, mask, grid, options, save)
     elif not _wants_gradient(x, scale, offset):
         with _below_autograd():
-            y = _FORWARD(x, scale, *grid, offset, mask, *options)
+            y = _FORWARD(x, scale, *grid, offset, mask, *_for_forward(options))
     elif save == COMPACT:
         y = LsqCompact.apply(x, scale, offset, mask, grid, options[:4])
     else:
