@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """ResNet-20 on CIFAR-10 (JPEG copy) at 4, 3 and 2 bits with learned steps, against float of as many epochs.
 
-    python examples/cifar10_low_bits.py --data DIR    # 40 to 60 minutes of one core a row and seed; can be resumed
-    python examples/cifar10_low_bits.py --data DIR --epochs 8    # 20 minutes: enough for 4 and 3 bits
+    python examples/cifar10_low_bits.py --data DIR    # 40 minutes of one core a row and seed; can be resumed
+    python examples/cifar10_low_bits.py --data DIR --epochs 8    # a third of that: enough for 4 and 3 bits
 
 Every row starts from the published weights and gets the same epochs, schedule, augmentation and
 seeds, under bfloat16 autocast; all are scored in float32. A row that says "taught" learns what the

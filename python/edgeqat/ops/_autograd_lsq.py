@@ -33,7 +33,7 @@ _INFINITY = float("inf")
 
 
 def _for_forward(options: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The options that forward needs; all, where it will refuse one. Each that is passed costs 0.3 microseconds."""
+    """The options that forward needs; all, where it will refuse one. Passing the other three costs 0.5 microseconds."""
     _, _, grad_scale, delta, *rest = options
     damping = rest[0] if rest else 0.0
     good = grad_scale is None or -_INFINITY < grad_scale < _INFINITY
