@@ -123,20 +123,12 @@ def _codes(quantizer: WeightQuantizer, weight: Tensor) -> tuple[Tensor, Tensor, 
     """Codes, scale and zero point; of a model that `load` made with the scale of the file, which the weights lie on."""
     if quantizer.enabled:
         return quantizer.codes(weight)
-    spec, scale, zero_point = quantizer.spec, quantizer.scale, quantizer.zero_point
-    codes = functional.quantize(
-        weight,
-        scale,
-        zero_point,
-        spec.qmin,
-        spec.qmax,
-        axis=spec.axis,
-        group_size=spec.group_size,
+    spec = quantizer.spec
+    codes, scale, zero_point = quantizer.codes_on(weight, quantizer.scale, quantizer.zero_point)
+    value = functional.dequantize(
+        codes, scale, zero_point, axis=spec.axis, group_size=spec.group_size
     )
-    if not torch.equal(
-        functional.dequantize(codes, scale, zero_point, axis=spec.axis, group_size=spec.group_size),
-        weight,
-    ):
+    if not torch.equal(value, weight):
         raise ValueError(
             "save: a weight quantizer is switched off and its weight does not lie on its grid; call "
             "edgeqat.enable_quantizers(student) first"
@@ -157,7 +149,8 @@ def load(
         verify: compare the checksums of the data.
 
     Returns:
-        The converted model (or, from module mode, the model with quantizers and rounded weights), in eval mode.
+        The converted model (or, from module mode, the model with quantizers and rounded weights), in eval mode. The weights
+        of the latter are on the grid of the file and their quantizers off: to train on, load the student's `state_dict`.
 
     Raises:
         FormatError: the file is damaged, truncated or contradicts itself, or fits another architecture; the message names

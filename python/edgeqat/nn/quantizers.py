@@ -205,7 +205,12 @@ class WeightQuantizer(Quantizer):
 
     def codes(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Integer codes of `weight` (int8), with their scale and zero point."""
-        scale, zero_point = self.choose(weight)
+        return self.codes_on(weight, *self.choose(weight))
+
+    def codes_on(
+        self, weight: Tensor, scale: Tensor, zero_point: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same on a grid that is given, such as that of a file."""
         spec = self.spec
         codes = functional.quantize(
             weight,
