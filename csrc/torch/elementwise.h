@@ -66,6 +66,21 @@ inline Elementwise Prepare(const Tensor& x, ScalarType dtype, const Granularity&
           LayoutInMemory(sizes, x.numel(), granularity, result_order)};
 }
 
+// A mask in the memory order of the data `like`, which the kernels walk; no bytes without a mask.
+class LaidOutMask {
+ public:
+  LaidOutMask(const std::optional<Tensor>& mask, const Tensor& like) {
+    if (mask.has_value()) tensor_ = WithStridesOf(*mask, like);
+  }
+  [[nodiscard]] const std::uint8_t* data() const {
+    if (!tensor_.has_value()) return nullptr;
+    return static_cast<const std::uint8_t*>(tensor_->const_data_ptr());
+  }
+
+ private:
+  std::optional<Tensor> tensor_;
+};
+
 // For an operator that only reads, where the order of the elements does not matter.
 struct Readable {
   Tensor x;

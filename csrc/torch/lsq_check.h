@@ -127,12 +127,15 @@ template <typename Args>
 struct LsqCall {
   Elementwise data;
   Tensor scales;
-  OptionalTensor offsets, laid_out_mask;
+  OptionalTensor offsets;
+  LaidOutMask laid_out_mask;
   Args args;
 
   LsqCall(const Tensor& x, ScalarType dtype, const Tensor& scale, const LsqOptions& options,
           const LsqCheck& check)
-      : data(Prepare(x, dtype, check.granularity, /*row_major=*/false)), scales(RowMajor(scale)) {
+      : data(Prepare(x, dtype, check.granularity, /*row_major=*/false)),
+        scales(RowMajor(scale)),
+        laid_out_mask(options.mask, data.out) {
     args.dtype = check.dtype;
     args.layout = data.layout;
     args.scale = scales.const_data_ptr<float>();
@@ -140,10 +143,7 @@ struct LsqCall {
       offsets = RowMajor(*options.offset);
       args.offset = offsets->const_data_ptr<float>();
     }
-    if (options.mask.has_value()) {
-      laid_out_mask = WithStridesOf(*options.mask, data.out);
-      args.mask = static_cast<const std::uint8_t*>(laid_out_mask->const_data_ptr());
-    }
+    args.mask = laid_out_mask.data();
     args.qmin = static_cast<std::int32_t>(options.qmin);
     args.qmax = static_cast<std::int32_t>(options.qmax);
     args.rule = check.rule;

@@ -24,15 +24,12 @@ Tensor dorefa_fake_quantize_cpu(const Tensor& x, std::int64_t qmin, std::int64_t
   CheckMask(kOp, mask, x);
 
   Elementwise data = Prepare(x, x.scalar_type(), granularity, /*row_major=*/false);
-  const std::optional<Tensor> laid_out =
-      mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
+  const LaidOutMask laid_out(mask, data.out);
   args.layout = data.layout;
   args.x = data.x.const_data_ptr();
   args.qmin = static_cast<std::int32_t>(qmin);
   args.qmax = static_cast<std::int32_t>(qmax);
-  if (laid_out.has_value()) {
-    args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
-  }
+  args.mask = laid_out.data();
   args.y = data.out.mutable_data_ptr();
   edgeqat::dorefa_fake_quantize(args, TorchPool());
   return data.Finish();
@@ -51,14 +48,11 @@ Tensor dorefa_fake_quantize_backward_cpu(const Tensor& grad, const Tensor& x,
 
   Elementwise data = Prepare(x, x.scalar_type(), granularity, /*row_major=*/false);
   const Tensor grads = WithStridesOf(grad, data.out);
-  const std::optional<Tensor> laid_out =
-      mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
+  const LaidOutMask laid_out(mask, data.out);
   args.layout = data.layout;
   args.grad = grads.const_data_ptr();
   args.x = data.x.const_data_ptr();
-  if (laid_out.has_value()) {
-    args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
-  }
+  args.mask = laid_out.data();
   args.grad_x = data.out.mutable_data_ptr();
   edgeqat::dorefa_fake_quantize_backward(args, TorchPool());
   return data.Finish();

@@ -46,17 +46,14 @@ Tensor Run(const char* op, const Tensor& x, const Tensor& scale, const Tensor& z
       transposed.has_value() ? std::optional(EmptyBits(x)) : bits;
   const bool row_major = bits.has_value() && !transposed.has_value();
   Elementwise data = Prepare(x, x.scalar_type(), granularity, row_major);
-  const std::optional<Tensor> laid_out =
-      mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
+  const LaidOutMask laid_out(mask, data.out);
   args.layout = data.layout;
   args.x = data.x.const_data_ptr();
   args.scale = scales.const_data_ptr<float>();
   args.zero_point = zero_points.const_data_ptr<std::int32_t>();
   args.qmin = static_cast<std::int32_t>(qmin);
   args.qmax = static_cast<std::int32_t>(qmax);
-  if (laid_out.has_value()) {
-    args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
-  }
+  args.mask = laid_out.data();
   args.y = data.out.mutable_data_ptr();
   if (bits.has_value()) args.bits = kernel_bits->mutable_data_ptr<std::uint8_t>();
   edgeqat::fake_quantize(args, TorchPool());

@@ -65,11 +65,8 @@ std::tuple<Tensor, Tensor> observe_fake_quantize__cpu(
       transposed.has_value() ? EmptyRowMajor({&bytes, 1}, ScalarType::Byte, x) : bits;
   Elementwise data = Prepare(x, x.scalar_type(), granularity, !transposed.has_value());
   if (x.numel() == 0) return {data.Finish(), bits};
-  const std::optional<Tensor> laid_out =
-      mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
-  if (laid_out.has_value()) {
-    quantize.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
-  }
+  const LaidOutMask laid_out(mask, data.out);
+  quantize.mask = laid_out.data();
 
   const State state = {
       min_val.mutable_data_ptr<float>(),           max_val.mutable_data_ptr<float>(),

@@ -27,11 +27,8 @@ void observe_minmax__cpu(const Tensor& x, Tensor min_val, Tensor max_val, Tensor
   const Readable data = PrepareReading(x, granularity);
   args.layout = data.layout;
   args.x = data.x.const_data_ptr();
-  const std::optional<Tensor> laid_out =
-      mask.has_value() ? std::optional(WithStridesOf(*mask, data.x)) : std::nullopt;
-  if (laid_out.has_value()) {
-    args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
-  }
+  const LaidOutMask laid_out(mask, data.x);
+  args.mask = laid_out.data();
   std::vector<float> low(args.layout.num_scales());
   std::vector<float> high(args.layout.num_scales());
   args.min = low.data();

@@ -33,11 +33,8 @@ std::tuple<Tensor, Tensor> observe_fake_quantize__cuda(
   // the order of the bits: channels_last data are copied once
   Elementwise data = Prepare(x, x.scalar_type(), granularity, /*row_major=*/true);
   if (x.numel() == 0) return {data.Finish(), bits};
-  const std::optional<Tensor> laid_out =
-      mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
-  if (laid_out.has_value()) {
-    quantize.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
-  }
+  const LaidOutMask laid_out(mask, data.out);
+  quantize.mask = laid_out.data();
   args.symmetric = symmetric;
   args.averaging = static_cast<float>(averaging.value_or(-1.0));
   args.min_val = min_val.mutable_data_ptr<float>();

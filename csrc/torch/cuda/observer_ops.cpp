@@ -27,11 +27,8 @@ void observe_minmax__cuda(const Tensor& x, Tensor min_val, Tensor max_val, Tenso
   const Readable data = PrepareReading(x, granularity);
   args.layout = data.layout;
   args.x = data.x.const_data_ptr();
-  const std::optional<Tensor> laid_out =
-      mask.has_value() ? std::optional(WithStridesOf(*mask, data.x)) : std::nullopt;
-  if (laid_out.has_value()) {
-    args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
-  }
+  const LaidOutMask laid_out(mask, data.x);
+  args.mask = laid_out.data();
   args.averaging = static_cast<float>(averaging.value_or(-1.0));
   args.min_val = min_val.mutable_data_ptr<float>();
   args.max_val = max_val.mutable_data_ptr<float>();

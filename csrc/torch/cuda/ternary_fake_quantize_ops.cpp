@@ -26,13 +26,10 @@ std::tuple<Tensor, Tensor> ternary_fake_quantize_cuda(const Tensor& x,
   Tensor scale = EmptyRowMajor(ScaleShape(x, granularity), ScalarType::Float, x);
   // the order of the sums is that of x's dimensions, whatever its strides
   Elementwise data = Prepare(x, x.scalar_type(), granularity, /*row_major=*/true);
-  const std::optional<Tensor> laid_out =
-      mask.has_value() ? std::optional(WithStridesOf(*mask, data.out)) : std::nullopt;
+  const LaidOutMask laid_out(mask, data.out);
   args.layout = data.layout;
   args.x = data.x.const_data_ptr();
-  if (laid_out.has_value()) {
-    args.mask = static_cast<const std::uint8_t*>(laid_out->const_data_ptr());
-  }
+  args.mask = laid_out.data();
   args.y = data.out.mutable_data_ptr();
   args.scale = scale.mutable_data_ptr<float>();
   const std::int64_t bytes = cuda::TernaryWorkspace(args.layout);
