@@ -8,6 +8,7 @@ for it: a layer of 4 MiB of float32 activations keeps 128 KiB instead of the act
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -82,8 +83,16 @@ class FakeQuantize(torch.autograd.Function):
         return (clipped_ste(grad, *ctx.saved_tensors), *_NO_GRADIENTS)
 
 
-# Function.apply looks for dead functorch wrappers in every argument: 2 microseconds
-_apply = super(torch.autograd.Function, FakeQuantize).apply
+def eager_apply(function: type[torch.autograd.Function]) -> Callable[..., Any]:
+    """`function.apply` for calls outside of torch.func, without its search for dead wrappers of functorch.
+
+    The search looks at every argument: 2 to 4 of the 30 microseconds of a call on 64 elements.
+    """
+    apply: Callable[..., Any] = super(torch.autograd.Function, function).apply  # type: ignore[misc]
+    return apply
+
+
+_apply = eager_apply(FakeQuantize)
 
 
 class FakeQuantizeTrain(torch.autograd.Function):

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgeqat.ops._autograd import eager_apply
+
 _OPS = torch.ops.edgeqat
 _below_autograd = torch._C._AutoDispatchBelowAutograd
 
@@ -53,6 +55,9 @@ class PerTokenFakeQuantizeEager(torch.autograd.Function):
         return grads[0], None, None, None
 
 
+_apply_per_token = eager_apply(PerTokenFakeQuantizeEager)
+
+
 def per_token_fake_quantize(x: Tensor, qmin: int, qmax: int, symmetric: bool) -> Tensor:
     """The cheapest right way in the caller's mode: traced, transformed, training or plain."""
     y: Tensor
@@ -61,7 +66,7 @@ def per_token_fake_quantize(x: Tensor, qmin: int, qmax: int, symmetric: bool) ->
     elif torch._C._are_functorch_transforms_active():
         y = PerTokenFakeQuantize.apply(x, qmin, qmax, symmetric)
     elif torch.is_grad_enabled() and x.requires_grad:
-        y = PerTokenFakeQuantizeEager.apply(x, qmin, qmax, symmetric)
+        y = _apply_per_token(x, qmin, qmax, symmetric)
     else:
         with _below_autograd():
             y = _OPS.per_token_fake_quantize(x, qmin, qmax, symmetric)

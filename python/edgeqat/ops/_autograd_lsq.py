@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from edgeqat.ops._autograd import eager_apply
+
 COMPACT = 1
 #: In the lists of axes: per tensor.
 NO_AXIS = -(2**31)
@@ -127,6 +129,10 @@ class LsqCompact(torch.autograd.Function):
         saved = ctx.saved_tensors  # outside, as above
         with _below_autograd():
             return _compact_backward(ctx, saved, grads[0])
+
+
+_apply_exact = eager_apply(LsqExact)
+_apply_compact = eager_apply(LsqCompact)
 
 
 class LsqExactTraced(torch.autograd.Function):
@@ -256,9 +262,9 @@ def lsq_fake_quantize(
         with _below_autograd():
             y = _FORWARD(x, scale, *grid, offset, mask, *_for_forward(options))
     elif save == COMPACT:
-        y = LsqCompact.apply(x, scale, offset, mask, grid, options[:4])
+        y = _apply_compact(x, scale, offset, mask, grid, options[:4])
     else:
-        y = LsqExact.apply(x, scale, offset, mask, grid, options)
+        y = _apply_exact(x, scale, offset, mask, grid, options)
     return y
 
 

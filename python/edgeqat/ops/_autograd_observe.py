@@ -52,8 +52,7 @@ def _run(x: Tensor, arguments: tuple[Any, ...]) -> tuple[Tensor, Tensor]:
     return result
 
 
-# Function.apply looks for dead functorch wrappers in every argument: 2 microseconds
-_apply = super(torch.autograd.Function, ObserveFakeQuantize).apply
+_apply = _autograd.eager_apply(ObserveFakeQuantize)
 
 
 def observe_fake_quantize_(x: Tensor, *arguments: Any) -> Tensor:
