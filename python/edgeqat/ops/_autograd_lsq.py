@@ -7,6 +7,7 @@ anyway; save 1 ("compact") keeps the int8 residual instead: a quarter of float32
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -78,14 +79,8 @@ class FirstDerivative(torch.autograd.Function):
         raise RuntimeError(_REFUSAL)
 
 
-def _first(op: Any, *arguments: Any) -> tuple[Tensor, ...]:
-    result: tuple[Tensor, ...] = FirstDerivative.apply(op, *arguments)
-    return result
-
-
-def _plainly(op: Any, *arguments: Any) -> tuple[Tensor, ...]:
-    result: tuple[Tensor, ...] = op(*arguments)
-    return result
+_first_exact = partial(FirstDerivative.apply, _BACKWARD)
+_first_compact = partial(FirstDerivative.apply, _COMPACT_BACKWARD)
 
 
 class LsqExact(torch.autograd.Function):
@@ -155,7 +150,7 @@ class LsqExactTraced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from x."""
-        return _exact_backward(ctx, ctx.saved_tensors, grads[0], _first)
+        return _exact_backward(ctx, ctx.saved_tensors, grads[0], _first_exact)
 
 
 class LsqTrainTraced(torch.autograd.Function):
@@ -179,7 +174,7 @@ class LsqTrainTraced(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, scale and offset, from the residuals."""
-        return _compact_backward(ctx, ctx.saved_tensors, grads[0], _first)
+        return _compact_backward(ctx, ctx.saved_tensors, grads[0], _first_compact)
 
 
 class LsqMulti(torch.autograd.Function):
@@ -218,22 +213,18 @@ def _keep(
 
 
 def _exact_backward(
-    ctx: Any, saved: tuple[Tensor | None, ...], grad: Tensor, run: Any = _plainly
+    ctx: Any, saved: tuple[Tensor | None, ...], grad: Tensor, op: Any = _BACKWARD
 ) -> tuple[Tensor | None, ...]:
     x, scale, offset, mask = saved
-    grad_x, grad_scale, grad_offset = run(
-        _BACKWARD, grad, x, scale, *ctx.grid, offset, mask, *ctx.options
-    )
+    grad_x, grad_scale, grad_offset = op(grad, x, scale, *ctx.grid, offset, mask, *ctx.options)
     return grad_x, grad_scale, None if offset is None else grad_offset, None, None, None
 
 
 def _compact_backward(
-    ctx: Any, saved: tuple[Tensor | None, ...], grad: Tensor, run: Any = _plainly
+    ctx: Any, saved: tuple[Tensor | None, ...], grad: Tensor, op: Any = _COMPACT_BACKWARD
 ) -> tuple[Tensor | None, ...]:
     residual, scale, offset = saved
-    grad_x, grad_scale, grad_offset = run(
-        _COMPACT_BACKWARD, grad, residual, scale, *ctx.grid, offset, *ctx.options
-    )
+    grad_x, grad_scale, grad_offset = op(grad, residual, scale, *ctx.grid, offset, *ctx.options)
     return grad_x, grad_scale, None if offset is None else grad_offset, None, None, None
 
 
