@@ -57,8 +57,6 @@ class Task:
     # name -> arguments of `Oscillation`; a row "LSQ W3A3 NAME" also re-estimates BatchNorm
     controls: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
     bfloat16: bool = False  # train under autocast; rows are scored in float32
-    # modules whose outputs a row "LSQ W2A2 hints" learns from the float row, beside its logits
-    hints: tuple[str, ...] = ()
 
     def schedule(self, seed: int) -> Schedule:
         """What the float row and the QAT rows of one seed have in common."""
@@ -138,7 +136,6 @@ def fit(
     checkpoint: Path,
     oscillation: Oscillation | None = None,
     teacher: nn.Module | None = None,
-    hints: Sequence[str] = (),
 ) -> nn.Module:
     """Trains ``model`` in place on the task's training images; returns it in eval mode."""
     return train(
@@ -150,7 +147,6 @@ def fit(
         augmentation=task.augmentation,
         oscillation=oscillation,
         teacher=teacher,
-        hints=hints,
         label=checkpoint.stem,
     )
 
@@ -183,12 +179,11 @@ def learn_steps(
 ) -> dict[str, float]:
     """Trains with learned steps and the row's last word; the share that oscillates.
 
-    "taught" learns what the float row of the same seed says of the images, without their labels,
-    "hints" also what its modules `task.hints` give; any other word names a control of the task. A
-    control without settings is the plain row with fresh BatchNorm statistics, so it reads that row's
-    checkpoint instead of training once more.
+    "taught" learns what the float row of the same seed says of the images, without their labels;
+    any other word names a control of the task. A control without settings is the plain row with
+    fresh BatchNorm statistics, so it reads that row's checkpoint instead of training once more.
     """
-    taught = word in ("taught", "hints")
+    taught = word == "taught"
     controlled = word is not None and not taught
     settings = task.controls[word] if controlled else {}
     trained = stem
@@ -197,8 +192,7 @@ def learn_steps(
     steps = schedule.epochs * (len(task.train) // schedule.batch)
     oscillation = Oscillation(student, total_steps=steps, **settings)
     teacher = float_row(task, schedule, stem.parent) if taught else None
-    hints = task.hints if word == "hints" else ()
-    fit(task, student, schedule, trained.with_suffix(".pt"), oscillation, teacher, hints)
+    fit(task, student, schedule, trained.with_suffix(".pt"), oscillation, teacher)
     if controlled:
         reestimate_batch_norm(student, augmented_batches(task, schedule))
     rows = oscillation.report()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -25,7 +25,6 @@ from edgeqat.quantization.parameters import parameter_groups
 Normalize = Callable[[Tensor], Tensor]  # what a split holds -> what the network takes
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 TEMPERATURE = 2.0  # of a teacher's logits
-HINTS = 10.0  # weight of a teacher's hints beside its logits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,63 +106,6 @@ def divergence(logits: Tensor, wanted: Tensor) -> Tensor:
     return TEMPERATURE**2 * F.kl_div(student, teacher, reduction="batchmean", log_target=True)
 
 
-def distance(given: Sequence[Tensor], wanted: Sequence[Tensor]) -> Tensor:
-    """Mean over the layers of ‖given - wanted‖² / ‖wanted‖², in float32."""
-    norms = [
-        (
-            torch.linalg.vector_norm(g - w, dtype=torch.float32),
-            torch.linalg.vector_norm(w, dtype=torch.float32),
-        )
-        for g, w in zip(given, wanted, strict=True)
-    ]
-    return torch.stack([(error / size).square() for error, size in norms]).mean()
-
-
-class Objective:
-    """The loss of a batch: against the labels, or against a teacher in eval mode.
-
-    With a teacher it is the divergence of the logits, plus `HINTS` times the distance of what the modules named
-    by ``hints`` give in both networks (Romero et al. 2015, FitNets). They are listened to inside `with`.
-    """
-
-    def __init__(
-        self, model: nn.Module, teacher: nn.Module | None, hints: Sequence[str], bfloat16: bool
-    ) -> None:
-        if hints and teacher is None:
-            raise ValueError(f"train: hints {list(hints)} are learned from a teacher; give one")
-        self.model, self.teacher, self.bfloat16 = model, teacher, bfloat16
-        networks = [model] if teacher is None else [model, teacher]
-        self._modules = [[m.get_submodule(name) for name in hints] for m in networks]
-        self._heard: list[list[Tensor]] = [[] for _ in networks]
-
-    def __enter__(self) -> Objective:
-        self._hooks = [
-            module.register_forward_hook(lambda _m, _x, y, heard=heard: heard.append(y))
-            for modules, heard in zip(self._modules, self._heard, strict=True)
-            for module in modules
-        ]
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for hook in self._hooks:
-            hook.remove()
-
-    def __call__(self, x: Tensor, labels: Tensor) -> Tensor:
-        """Loss of the inputs ``x``."""
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-            logits = self.model(x)
-            with torch.no_grad():
-                wanted = None if self.teacher is None else self.teacher(x).float()
-        if wanted is None:
-            return F.cross_entropy(logits.float(), labels)
-        loss = divergence(logits.float(), wanted)
-        if self._modules[0]:
-            loss = loss + HINTS * distance(*self._heard)
-            for heard in self._heard:
-                heard.clear()  # or the graph of this step would live until the next
-        return loss
-
-
 def _resume(path: Path, config: dict[str, object], *parts: object) -> tuple[int, float]:
     """Loads the checkpoint, if any, into the parts; the finished epochs, their processor time."""
     if not path.exists():
@@ -190,18 +132,16 @@ def train(
     augmentation: Augment | None = None,
     oscillation: Oscillation | None = None,
     teacher: nn.Module | None = None,
-    hints: Sequence[str] = (),
     label: str = "train",
 ) -> nn.Module:
     """Trains in place; goes on from ``checkpoint`` with the batches of an unbroken run.
 
     ``augmentation`` takes the place of flips and shifts, for data that are no images;
     ``oscillation`` counts, damps or freezes weights after every step; ``teacher``, in eval mode,
-    takes the place of the labels; ``hints`` names modules that both have, whose outputs in the
-    teacher the model learns too.
+    takes the place of the labels.
 
     Raises:
-        ValueError: the checkpoint was written with another schedule; hints without a teacher.
+        ValueError: the checkpoint was written with another schedule.
     """
     steps = len(split) // schedule.batch
     # One rule for float and quantized models; learned steps alone have no weight decay.
@@ -214,37 +154,41 @@ def train(
     )
     config = {**dataclasses.asdict(schedule), "images": len(split), "flip": flip}
     config["taught"] = teacher is not None
-    if hints:
-        config["hints"] = [HINTS, *hints]
     parts = [model, optimizer, scheduler] + ([] if oscillation is None else [oscillation])
     done, spent = _resume(checkpoint, config, *parts)
     spent -= time.process_time()
-    with Objective(model, teacher, hints, schedule.bfloat16) as objective:
-        for epoch in range(done, schedule.epochs):
-            # Seeded by (seed, epoch): a resumed epoch sees what the unbroken run would have seen.
-            generator = torch.Generator().manual_seed(1_000_003 * schedule.seed + epoch)
-            order = torch.randperm(len(split), generator=generator)
-            model.train()
-            bar = tqdm(
-                range(steps), desc=f"{label} epoch {epoch + 1}/{schedule.epochs}", mininterval=2.0
-            )
-            for step in bar:
-                rows = order[step * schedule.batch : (step + 1) * schedule.batch]
-                images = varied(split.images[rows], schedule, augmentation, generator, flip)
-                x = normalize(images).contiguous(memory_format=torch.channels_last)
-                loss = objective(x, split.labels[rows])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                if oscillation is not None:
-                    oscillation.step()
-                scheduler.step()
-                if step % 20 == 0:
-                    bar.set_postfix(loss=f"{loss.item():.3f}")
-            states = [part.state_dict() for part in parts]
-            temporary = checkpoint.with_suffix(f".{os.getpid()}.tmp")
-            saved = {"config": config, "epochs": epoch + 1, "states": states}
-            saved["processor_seconds"] = spent + time.process_time()
-            torch.save(saved, temporary)
-            temporary.replace(checkpoint)
+    for epoch in range(done, schedule.epochs):
+        # Seeded by (seed, epoch): a resumed epoch sees what the unbroken run would have seen.
+        generator = torch.Generator().manual_seed(1_000_003 * schedule.seed + epoch)
+        order = torch.randperm(len(split), generator=generator)
+        model.train()
+        bar = tqdm(
+            range(steps), desc=f"{label} epoch {epoch + 1}/{schedule.epochs}", mininterval=2.0
+        )
+        for step in bar:
+            rows = order[step * schedule.batch : (step + 1) * schedule.batch]
+            images = varied(split.images[rows], schedule, augmentation, generator, flip)
+            x = normalize(images).contiguous(memory_format=torch.channels_last)
+            with torch.autocast("cpu", torch.bfloat16, enabled=schedule.bfloat16):
+                logits = model(x)
+                with torch.no_grad():
+                    wanted = None if teacher is None else teacher(x).float()
+            if wanted is None:
+                loss = F.cross_entropy(logits.float(), split.labels[rows])
+            else:
+                loss = divergence(logits.float(), wanted)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            if oscillation is not None:
+                oscillation.step()
+            scheduler.step()
+            if step % 20 == 0:
+                bar.set_postfix(loss=f"{loss.item():.3f}")
+        states = [part.state_dict() for part in parts]
+        temporary = checkpoint.with_suffix(f".{os.getpid()}.tmp")
+        saved = {"config": config, "epochs": epoch + 1, "states": states}
+        saved["processor_seconds"] = spent + time.process_time()
+        torch.save(saved, temporary)
+        temporary.replace(checkpoint)
     return model.eval()

@@ -78,46 +78,6 @@ def test_a_teacher_takes_the_place_of_the_labels(tmp_path: Path) -> None:
         train(small_model(), wrong, NORMALIZE, schedule, path, flip=False)
 
 
-def test_hints_are_what_the_modules_of_the_teacher_give(tmp_path: Path) -> None:
-    split, _ = digits()
-    images, unseen = split[0:256], split[256:512]
-    schedule = Schedule(epochs=4, lr=0.1, seed=7, batch=64, shift=0)
-    teacher = train(small_model(), split, NORMALIZE, schedule, tmp_path / "teacher.pt", flip=False)
-    hint = next(name for name, m in teacher.named_modules() if isinstance(m, nn.Conv2d))
-
-    def apart(student: nn.Module) -> float:
-        x = NORMALIZE(unseen.images)
-        given, wanted = (m.get_submodule(hint)(x).double() for m in (student, teacher))
-        return float((given - wanted).square().sum() / wanted.square().sum())
-
-    def learned(name: str, hints: tuple[str, ...]) -> nn.Module:
-        torch.manual_seed(1)
-        student, path = small_model(), tmp_path / name
-        for module in student.modules():
-            if isinstance(module, nn.Conv2d):
-                module.reset_parameters()
-        options = {"flip": False, "teacher": teacher, "hints": hints}
-        return train(student, images, NORMALIZE, schedule, path, **options)
-
-    plain, hinted = learned("plain.pt", ()), learned("hinted.pt", (hint,))
-    with torch.no_grad():
-        assert apart(hinted) < 0.2 * apart(plain)
-    assert not any(m._forward_hooks for model in (hinted, teacher) for m in model.modules())
-    with pytest.raises(ValueError, match="another run"):  # one without hints does not go on from it
-        learned("hinted.pt", ())
-    with pytest.raises(ValueError, match="give one"):
-        train(small_model(), images, NORMALIZE, schedule, tmp_path / "x.pt", hints=(hint,))
-
-
-def test_distance_is_the_one_of_its_formula() -> None:
-    given, wanted = np.random.default_rng(0).normal(size=(2, 3, 4, 5))
-    expected = np.mean(
-        [np.sum((g - w) ** 2) / np.sum(w**2) for g, w in zip(given, wanted, strict=True)]
-    )
-    found = training.distance(torch.tensor(given).float(), torch.tensor(wanted).float())
-    assert float(found) == pytest.approx(expected, rel=1e-6)
-
-
 def test_divergence_is_the_one_of_its_formula() -> None:
     logits, wanted = np.random.default_rng(0).normal(size=(2, 5, 4)) * 3
     rows = []

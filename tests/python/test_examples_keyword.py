@@ -14,7 +14,6 @@ import torch
 import comparison
 import keyword_qat
 import speech
-import training
 from comparison import Task
 from features import Features, mel_matrix, mfcc, shift_and_noise
 from networks import DSCNN
@@ -249,15 +248,11 @@ def test_rows_with_learned_steps_count_and_freeze(tmp_path: Path) -> None:
         lr=0.2,
         # With momentum 1 the frequency is the last step's event: whatever turns back is frozen.
         controls={"freeze": {"momentum": 1.0, "freeze": 0.5}, "norms": {}},
-        hints=("pw4_bn",),
     )
     plain = comparison.measure(task, "LSQ W3A4", 0, tmp_path)
     assert plain["training_processor_seconds"] > 0.0
     assert comparison.measure(task, "LSQ W3A4 taught", 0, tmp_path)["onnx_agreement"] >= 90.0
     assert (tmp_path / "float-seed0.pt").exists()  # the teacher
-    assert comparison.measure(task, "LSQ W3A4 hints", 0, tmp_path)["onnx_agreement"] >= 90.0
-    config = torch.load(tmp_path / "lsq_w3a4_hints-seed0.pt")["config"]
-    assert config["hints"] == [training.HINTS, "pw4_bn"]
     frozen = comparison.measure(task, "LSQ W3A4 freeze", 0, tmp_path)
     norms = comparison.measure(task, "LSQ W3A4 norms", 0, tmp_path)
     assert norms["oscillating"] == plain["oscillating"]  # the plain row's training,
