@@ -86,7 +86,7 @@ class FakeQuantize(torch.autograd.Function):
 def eager_apply(function: type[torch.autograd.Function]) -> Callable[..., Any]:
     """`function.apply` for calls outside of torch.func, without its search for dead wrappers of functorch.
 
-    The search looks at every argument: 2 to 4 of the 30 microseconds of a call on 64 elements.
+    The search looks at every argument: 2.5 of the 12 microseconds that the forward of a learned step takes on 64 elements.
     """
     apply: Callable[..., Any] = super(torch.autograd.Function, function).apply  # type: ignore[misc]
     return apply

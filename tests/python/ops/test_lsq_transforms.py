@@ -200,3 +200,27 @@ def test_checkpointing(save: str, reentrant: bool) -> None:
         found = gradients(recomputed, tensors)[1:]
     for f, w in zip(found, plain[1:], strict=True):
         assert_bit_equal(f, w)
+
+
+@pytest.mark.parametrize("save", SAVES)
+def test_a_tensor_that_escaped_from_torch_func_is_the_tensor_it_wrapped(save: Any) -> None:
+    x, scale, offset = leaves(5)
+    escaped: list[Tensor] = []
+
+    def keep(value: Tensor) -> Tensor:
+        escaped.append(value)
+        return value.sum()
+
+    torch.func.grad(keep)(x)
+    assert torch._C._functorch.is_gradtrackingtensor(
+        escaped[0]
+    )  # what eager calls do not search for
+
+    found, expected = [], []
+    for results, value in ((found, escaped[0]), (expected, x)):
+        learned = [t.clone().requires_grad_() for t in (scale, offset)]
+        y = quantize(save)(value, *learned)
+        y.sum().backward()
+        results += [y.detach(), *(t.grad for t in learned)]
+    for name, one, other in zip(("y", "scale", "offset"), found, expected, strict=True):
+        assert_bit_equal(one, other, name)
